@@ -1,0 +1,73 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""One change at a time against configs/five_modal.py.
+
+python launch/train.py --config=configs/ablations.py:variant=pivot_aerial [--config.steps=180]
+
+variant =
+  all_to_all         nothing changed: the row to compare with
+  pivot_<tower>      only pairs that touch this tower: aerial street dsm text coords
+  pair_<a>_<b>       two modalities, no others are read or trained
+  sigma_<s>          every coordinate token at one scale, same number of tokens and frequencies
+  no_registers       coordinate encoder without registers
+  no_cell_mask       places of the same cell are negatives of each other
+  no_hard_negatives  every place drawn uniformly, no neighbourhoods
+  m2                 the m = n terms join: 25 pairs instead of 20
+  sphere             coordinate tokens of the 3-D unit vector, continuous at 180 degrees
+size, data and tiny as in five_modal.
+"""
+
+from configs import common, five_modal
+from ml_collections import ConfigDict
+
+PLAIN = ("all_to_all", "no_registers", "no_cell_mask", "no_hard_negatives", "m2", "sphere")
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    args = common.parse(arg, variant="all_to_all")
+    rest = ",".join(
+        filter(None, [f"size={args['size']}", f"data={args['data']}", "tiny" if args["tiny"] else ""])
+    )
+    config = five_modal.get_config(rest)
+    with config.unlocked():
+        config.name = common.name("ablations", arg)
+        change(config, args["variant"])
+    return config
+
+
+def change(config: ConfigDict, variant: str) -> None:
+    """Applies one variant.
+
+    Raises:
+      ValueError: unknown variant, tower or scale.
+    """
+    kind, _, value = variant.partition("_")
+    towers = list(config.towers)
+    if kind == "pivot" and value in towers:
+        config.loss.pairs = f"pivot:{value}"
+    elif kind == "pair" and set(value.split("_")) <= set(towers) and value.count("_") == 1:
+        for name in set(towers) - set(value.split("_")):
+            del config.towers[name]
+    elif kind == "sigma" and value.replace(".", "", 1).isdigit():
+        net = config.towers.coords.net
+        net.sigmas = (float(value),) * len(net.sigmas)
+    elif variant in PLAIN:
+        _plain(config, variant)
+    else:
+        raise ValueError(
+            f"config argument variant: got {variant!r}; allowed: {', '.join(PLAIN)},"
+            f" pivot_<tower>, pair_<a>_<b>, sigma_<number>; towers: {', '.join(towers)}"
+        )
+
+
+def _plain(config: ConfigDict, variant: str) -> None:
+    if variant == "no_registers":
+        config.towers.coords.net.registers = 0
+    elif variant == "no_cell_mask":
+        config.loss.same_cell_mask = False
+    elif variant == "no_hard_negatives":
+        config.data.neighbourhood.fraction = 0.0
+    elif variant == "m2":
+        config.loss.include_self = True
+    elif variant == "sphere":
+        config.towers.coords.net.projection = "sphere"

@@ -1,0 +1,123 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""What all configs share: the argument string, the size dial, the training defaults."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+SIZES = ("mini", "S", "B", "L")
+DATASETS = ("earth", "earth/tiny")
+# Transformer width, depth and heads of the published ViT sizes.
+VIT = {
+    "S": {"width": 384, "depth": 12, "heads": 6},
+    "B": {"width": 768, "depth": 12, "heads": 12},
+    "L": {"width": 1024, "depth": 24, "heads": 16},
+}
+
+
+def parse(arg: str, **defaults: Any) -> dict[str, Any]:
+    """Reads `key=value,flag` into typed values.
+
+    Args:
+      arg: what stands behind the colon of --config=FILE:arg.
+      **defaults: the allowed keys; a default's type is the value's type.
+
+    Raises:
+      ValueError: unknown key, or a value of another type or not among the allowed.
+    """
+    out = {"size": "mini", "data": "earth", "tiny": False} | defaults
+    for item in filter(None, (part.strip() for part in (arg or "").split(","))):
+        key, given, value = item.partition("=")
+        if key not in out:
+            raise ValueError(f"config argument {key!r}: unknown; allowed: {', '.join(out)}")
+        if isinstance(defaults.get(key, out[key]), bool):
+            if given and value not in ("True", "False", "true", "false", "0", "1"):
+                raise ValueError(f"config argument {key}: got {value!r}; allowed: true, false")
+            out[key] = not given or value in ("True", "true", "1")
+        else:
+            out[key] = type(out[key])(value)
+    if out["size"] not in SIZES:
+        raise ValueError(f"config argument size: got {out['size']!r}; allowed: {', '.join(SIZES)}")
+    return out
+
+
+def name(base: str, arg: str) -> str:
+    """A folder name that tells the arguments apart."""
+    return "-".join(filter(None, [base, (arg or "").replace("/", "_").replace(",", "-")]))
+
+
+def training(size: str) -> ConfigDict:
+    """Everything but towers. Keys are locked once get_config returns."""
+    mini = size == "mini"
+    config = ConfigDict()
+    config.task = "contrastive"
+    config.seed = 0
+    config.size = size
+    config.steps = 800 if mini else 100_000
+    config.batch = 512 if mini else 8192
+    config.dim = 128 if mini else VIT[size]["width"]
+    config.dtype = "auto"  # float32 on CPU, bfloat16 on accelerators
+    config.log_every = 10
+    config.max_skips = 20  # steps in a row that may be not finite
+    config.mesh = {"data": -1, "fsdp": 1}
+    config.data = {
+        "name": "earth",
+        "split": "train",
+        "cache_mb": 3000,  # decoded records are kept in memory if they all fit
+        "workers": 0 if mini else 8,  # processes; threads read within each
+        "threads": 1 if mini else 16,
+        "prefetch": 2 if mini else 16,  # batches
+        # Hard negatives: this share of a batch comes as groups of near places.
+        "neighbourhood": {"fraction": 0.25, "size": 16},
+    }
+    config.loss = {
+        "pairs": "all_to_all",  # or pivot:<tower>
+        "include_self": False,  # True: M^2 terms instead of M(M-1)
+        "same_cell_mask": True,
+        "beta": 0.0,  # hardness weight of negatives
+        "init_tau": 0.07,
+        "tau_min": 0.01,
+        "tau_max": 1.0,
+    }
+    config.optim = {
+        "lr": 2e-3 if mini else 1e-3,
+        "b1": 0.9,
+        "b2": 0.98 if mini else 0.95,
+        "eps": 1e-8,
+        "weight_decay": 0.05 if mini else 0.1,
+        "clip": 1.0,
+        "warmup": 0.05,  # share of the steps
+    }
+    config.checkpoint = {"every": 200 if mini else 1000, "keep": 2}
+    config.eval = {
+        "splits": ("near", "val", "test"),
+        "gallery": 1000,
+        "batch": 250 if mini else 64,
+        "every": 0,  # steps; 0: at the end only
+    }
+    config.profile = {"start": 0, "steps": 5}  # start 0: off
+    return config
+
+
+def tower(data: dict[str, Any], net: dict[str, Any], module: str = "") -> dict[str, Any]:
+    """One entry of config.towers.
+
+    Args:
+      data: options of the modality's `read` and `spec`.
+      net: options of its `Encoder`.
+      module: file of the modality if it is not named like the tower: a name in
+        unigeo_jax/modalities or a dotted module path.
+    """
+    return {"module": module, "data": data, "net": net, "lr": 1.0, "freeze": False}
+
+
+def shrink(config: ConfigDict) -> None:
+    """`tiny`: seconds on a CPU, for tests; every code path, no quality."""
+    config.steps, config.batch, config.dim = 4, 16, 32
+    config.data.name = "earth/tiny" if config.data.name == "earth" else config.data.name
+    config.data.workers, config.data.threads = 0, 1
+    config.data.prefetch = 2
+    config.data.neighbourhood.size = 4
+    config.log_every, config.checkpoint.every = 1, 2
+    config.eval.gallery, config.eval.batch = 32, 16

@@ -1,0 +1,51 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Settings and fixtures of every test: eight fake CPU devices, no network, no cache."""
+
+import os
+
+# Read when jax starts its backend, so they come before its import.
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+).strip()
+
+from pathlib import Path
+
+import jax
+import pytest
+from absl import flags
+from jax.sharding import AxisType
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+flags.FLAGS.mark_as_parsed()  # library code may read absl flags; no test passes any
+
+
+@pytest.fixture(scope="session", autouse=True)
+def data_dir(tmp_path_factory) -> Path:
+    """Returns an empty folder for datasets, the default one of every test."""
+    folder = tmp_path_factory.mktemp("data")
+    os.environ["UNIGEO_DATA_DIR"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def earth_tiny(data_dir) -> Path:
+    """Returns the data folder after building the dataset `earth/tiny` in it."""
+    from unigeo_jax.data import datasets
+
+    datasets.load("earth/tiny", "train", data_dir)
+    return data_dir
+
+
+@pytest.fixture(scope="session")
+def mesh() -> jax.sharding.Mesh:
+    """Returns the 4 x 2 mesh over all eight fake devices, axes `data` and `fsdp`."""
+    # Auto: the default, Explicit, breaks Linen.
+    return jax.make_mesh((4, 2), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
+
+
+@pytest.fixture
+def key() -> jax.Array:
+    """Returns the random key that a test starts from."""
+    return jax.random.key(0)

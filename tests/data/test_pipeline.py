@@ -1,0 +1,140 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Batches: equal for any number of processes, any start, with and without memory."""
+
+import types
+
+import jax
+import numpy as np
+import pytest
+from configs import common
+
+from unigeo_jax.data import pipeline
+
+
+def fake_source(n=40, absent=()):
+    """Records whose values say who they are; `absent` places lack the height."""
+    return [
+        {"lat": float(i), "lon": 2.0 * i, "height": None if i in absent else np.float32(i)}
+        for i in range(n)
+    ]
+
+
+def _read(record, rng, scale=1.0):
+    if record["height"] is None:
+        return None
+    noise = 0.0 if rng is None else rng.random()
+    return np.array([scale * record["height"], noise], np.float32)
+
+
+HEIGHT = types.SimpleNamespace(spec=lambda scale=1.0: np.zeros(2, np.float32), read=_read)
+READERS = [("height", HEIGHT, {"scale": 2.0}), ("again", HEIGHT, {})]
+
+
+def index(source):
+    lat = np.array([record["lat"] for record in source])
+    return {"lat": lat, "lon": 2 * lat, "cell": np.arange(len(lat)) + 2**40}
+
+
+def batches(source, start=0, process=(0, 1), steps=6, **data):
+    options = common.training("mini").data
+    options.neighbourhood.size = 2
+    options.update(data)
+    return list(
+        pipeline.train_batches(
+            source,
+            index(source),
+            READERS,
+            data=options,
+            batch=8,
+            steps=steps,
+            seed=1,
+            start=start,
+            process=process,
+        )
+    )
+
+
+def assert_equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_a_resumed_run_sees_the_same_batches_and_augmentations():
+    assert_equal(batches(fake_source())[3:], batches(fake_source(), start=3))
+
+
+def test_processes_together_see_the_global_batch_of_one_process():
+    whole = batches(fake_source())
+    parts = [batches(fake_source(), process=(p, 4)) for p in range(4)]
+    for step, batch in enumerate(whole):
+        for p in range(4):
+            assert_equal(jax.tree.map(lambda x, p=p: x[p::4], batch), parts[p][step])
+
+
+def test_memory_changes_nothing():
+    assert_equal(batches(fake_source()), batches(fake_source(), cache_mb=0))
+
+
+def test_more_threads_change_nothing():
+    assert_equal(batches(fake_source()), batches(fake_source(), threads=4, prefetch=8))
+
+
+def test_modalities_of_a_place_draw_the_same_numbers():
+    for batch in batches(fake_source()):
+        np.testing.assert_array_equal(batch["x"]["height"][:, 1], batch["x"]["again"][:, 1])
+        assert len(set(batch["x"]["height"][:, 1])) == 8
+
+
+def test_a_record_lacking_a_modality_is_masked_and_the_others_stay():
+    absent = {1, 5, 9}
+    for batch in batches(fake_source(absent=absent)):
+        lacks = np.isin(batch["index"], list(absent))
+        np.testing.assert_array_equal(batch["here"]["height"], ~lacks)
+        assert not batch["x"]["height"][lacks].any()
+        np.testing.assert_array_equal(
+            batch["x"]["height"][~lacks, 0], 2.0 * batch["index"][~lacks]
+        )
+
+
+def test_a_modality_that_no_place_has_is_refused_by_name():
+    source = fake_source(absent=range(40))
+    with pytest.raises(ValueError, match=r"none of 40 sampled places has again, height; record"):
+        pipeline.check_modalities(source, READERS, "fake:train")
+    pipeline.check_modalities(fake_source(absent=range(39)), READERS, "fake:train")
+
+
+def test_cell_words_tell_64_bit_cells_apart():
+    source = fake_source(3)
+    cells = np.array([7, 7 + 2**32, -1])
+    read = pipeline.ReadPlace(source, cells, READERS, augment=False).read
+    words = np.stack([read(i)["cell"] for i in range(3)])
+    assert words.dtype == np.int32
+    np.testing.assert_array_equal(words, [[0, 7], [1, 7], [-1, -1]])
+
+
+def test_the_gallery_is_fixed_and_marks_its_filling():
+    source = fake_source()
+    parts = list(pipeline.gallery(source, index(source), READERS, size=10, batch=4))
+    numbers = np.concatenate([marked for marked, _ in parts])
+    assert (numbers == -1).sum() == 2
+    real = numbers[numbers >= 0]
+    assert len(set(real)) == 10
+    rows = np.concatenate([batch["index"] for _, batch in parts])
+    np.testing.assert_array_equal(rows[numbers >= 0], real)
+    assert all(not batch["x"]["height"][:, 1].any() for _, batch in parts)  # no augmentation
+
+
+def test_a_gallery_of_two_processes_is_that_of_one():
+    source = fake_source()
+
+    def rows(process):
+        parts = pipeline.gallery(source, index(source), READERS, size=10, batch=4, process=process)
+        return [batch["index"] for _, batch in parts]
+
+    both = [np.concatenate(pair) for pair in zip(rows((0, 2)), rows((1, 2)), strict=True)]
+    np.testing.assert_array_equal(both, rows((0, 1)))
+
+
+def test_a_batch_that_the_processes_cannot_share_is_refused():
+    with pytest.raises(ValueError, match="got 8; allowed: a multiple of 3 processes"):
+        batches(fake_source(), process=(0, 3))

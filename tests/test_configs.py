@@ -1,0 +1,99 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Every config builds; what is misspelt is refused with what is allowed."""
+
+import importlib
+
+import jax
+import numpy as np
+import pytest
+from configs import ablations, common, five_modal
+
+from unigeo_jax import modalities, sharding, train
+from unigeo_jax.data import pipeline
+
+VARIANTS = [
+    "all_to_all",
+    "pivot_street",
+    "pair_aerial_coords",
+    "sigma_16",
+    "no_registers",
+    "no_cell_mask",
+    "no_hard_negatives",
+    "m2",
+    "sphere",
+]
+
+
+def abstract_step(config):
+    """Traces one training step without running it; returns parameters by tower."""
+    mesh = sharding.make_mesh(**config.mesh)
+    example = pipeline.example_batch(pipeline.readers(config.towers, modalities.get))
+    run = train.prepare(config, mesh, example)
+    rows = jax.tree.map(lambda x: np.repeat(x, mesh.size, axis=0), example)
+    state, values = jax.eval_shape(run.step, run.abstract, rows)
+    assert values["loss"].shape == ()
+    assert jax.tree.structure(state) == jax.tree.structure(run.abstract)
+    return {k: train.count(v) for k, v in state.params.items()}
+
+
+@pytest.mark.parametrize("name", ["five_modal", "ablations"])
+@pytest.mark.parametrize("size", common.SIZES)
+def test_every_config_traces_a_step_at_every_size(name, size):
+    config = importlib.import_module(f"configs.{name}").get_config(f"size={size}")
+    assert abstract_step(config).keys() == {*config.towers, "log_tau"}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_ablation_traces_a_step(variant):
+    abstract_step(ablations.get_config(f"variant={variant},tiny"))
+
+
+def test_size_b_has_the_parameters_of_the_paper():
+    sizes = abstract_step(five_modal.get_config("size=B"))
+    frozen = 4 * 384 * 2
+    assert sizes == {
+        "aerial": 92_884_224,
+        "street": 92_884_224,
+        "dsm": 85_407_744,
+        "text": 282_303_744,
+        "coords": 85_057_536 + frozen,
+        "log_tau": 15,
+    }
+
+
+def test_single_scale_keeps_the_number_of_tokens_and_frequencies():
+    many = five_modal.get_config().towers.coords.net
+    one = ablations.get_config("variant=sigma_16").towers.coords.net
+    assert len(one.sigmas) == len(many.sigmas)
+    assert set(one.sigmas) == {16.0}
+    assert one.frequencies == many.frequencies
+
+
+def test_mini_has_about_two_and_a_half_million_parameters():
+    total = sum(abstract_step(five_modal.get_config()).values())
+    assert 2.2e6 < total < 2.8e6
+
+
+@pytest.mark.parametrize(
+    ("arg", "message"),
+    [
+        ("sise=B", "'sise': unknown; allowed: size, data, tiny"),
+        ("size=XXL", "got 'XXL'; allowed: mini, S, B, L"),
+        ("tiny=maybe", "got 'maybe'; allowed: true, false"),
+    ],
+)
+def test_a_wrong_config_argument_is_refused_with_what_is_allowed(arg, message):
+    with pytest.raises(ValueError, match=message):
+        five_modal.get_config(arg)
+
+
+@pytest.mark.parametrize("variant", ["pivot_sonar", "pair_aerial", "sigma_x", "best"])
+def test_an_unknown_ablation_is_refused_with_what_is_allowed(variant):
+    with pytest.raises(ValueError, match=r"allowed: all_to_all, .*towers: "):
+        ablations.get_config(f"variant={variant}")
+
+
+def test_a_config_key_that_does_not_exist_is_refused():
+    with pytest.raises((AttributeError, KeyError), match="stepz"):
+        five_modal.get_config().stepz = 1

@@ -1,0 +1,93 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""The optimiser against AdamW written out, rates a tower, frozen towers and leaves."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from configs import five_modal
+
+from unigeo_jax import optim
+
+
+@pytest.fixture
+def params():
+    keys = iter(jax.random.split(jax.random.key(1), 4))
+    return {
+        "aerial": {"kernel": jax.random.normal(next(keys), (4, 3)), "bias": jnp.ones(3)},
+        "coords": {
+            "frequencies": jax.random.normal(next(keys), (2, 2, 2)),
+            "registers": jax.random.normal(next(keys), (1, 2, 3)),
+        },
+        "log_tau": jnp.full((3,), -2.0, jnp.float32),
+    }
+
+
+@pytest.fixture
+def config():
+    config = five_modal.get_config("tiny")
+    with config.unlocked():
+        config.optim.clip = 0.0
+        config.optim.warmup = 0.1
+        config.optim.weight_decay = 0.3
+    return config
+
+
+def run(config, params, grads, steps=3):
+    tx = optim.make(config, params, 10)
+    state = tx.init(params)
+    for _ in range(steps):
+        updates, state = tx.update(grads, state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+    return params
+
+
+def test_updates_equal_adamw_written_out(config, params):
+    grads = jax.tree.map(lambda x: 0.1 * x + 0.01, params)
+    got = run(config, params, grads)["aerial"]
+    o, rate = config.optim, optim.schedule(config.optim.lr, 10, config.optim.warmup)
+    for name, decay in (("kernel", o.weight_decay), ("bias", 0.0)):
+        x = np.asarray(params["aerial"][name], np.float64)
+        g = np.asarray(grads["aerial"][name], np.float64)
+        m = v = 0.0
+        for step in range(3):
+            m, v = o.b1 * m + (1 - o.b1) * g, o.b2 * v + (1 - o.b2) * g * g
+            m_hat, v_hat = m / (1 - o.b1 ** (step + 1)), v / (1 - o.b2 ** (step + 1))
+            x = x - float(rate(step)) * (m_hat / (np.sqrt(v_hat) + o.eps) + decay * x)
+        np.testing.assert_allclose(got[name], x, rtol=1e-5, atol=1e-6)
+
+
+def test_frequencies_get_no_update_at_all(config, params):
+    got = run(config, params, jax.tree.map(jnp.ones_like, params))
+    np.testing.assert_array_equal(got["coords"]["frequencies"], params["coords"]["frequencies"])
+    assert not np.array_equal(got["coords"]["registers"], params["coords"]["registers"])
+
+
+def test_registers_biases_and_temperatures_do_not_decay(params):
+    mask = optim.decay_mask(params)
+    assert mask["aerial"] == {"kernel": True, "bias": False}
+    assert not mask["coords"]["registers"]
+    assert not mask["log_tau"]
+
+
+def test_a_frozen_tower_stays_and_the_others_move(config, params):
+    config.towers.aerial.freeze = True
+    got = run(config, params, jax.tree.map(jnp.ones_like, params))
+    jax.tree.map(np.testing.assert_array_equal, got["aerial"], params["aerial"])
+    assert not np.array_equal(got["log_tau"], params["log_tau"])
+
+
+def test_the_rate_of_a_tower_scales_its_updates(config, params):
+    ones = jax.tree.map(jnp.ones_like, params)
+    full = run(config, params, ones, steps=2)["aerial"]["bias"] - 1.0
+    config.towers.aerial.lr = 0.25
+    quarter = run(config, params, ones, steps=2)["aerial"]["bias"] - 1.0
+    np.testing.assert_allclose(quarter, 0.25 * full, rtol=1e-4)
+
+
+def test_the_schedule_warms_up_and_ends_at_zero():
+    rate = optim.schedule(2e-3, 100, 0.1)
+    assert float(rate(0)) == 0.0
+    np.testing.assert_allclose(float(rate(10)), 2e-3, rtol=1e-6)
+    np.testing.assert_allclose(float(rate(100)), 0.0, atol=1e-9)

@@ -1,0 +1,227 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Datasets by name: TFDS folders of ArrayRecord files, read without TensorFlow."""
+
+import functools
+import importlib
+import os
+import pathlib
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from unigeo_jax.data import images
+
+Record = dict[str, Any]
+
+
+def default_data_dir() -> pathlib.Path:
+    """Folder of all datasets: $UNIGEO_DATA_DIR, else in the user's cache folder."""
+    if named := os.environ.get("UNIGEO_DATA_DIR"):
+        return pathlib.Path(named).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return pathlib.Path(cache).expanduser() / "unigeo_jax"
+
+
+def _image(values, channels: int) -> np.ndarray | None:
+    """Pixels, or None if this one image is damaged: its modality is then missing."""
+    try:
+        return images.decode(values[0], channels)
+    except ValueError:
+        return None
+
+
+def _text(values) -> str:
+    return values[0].decode("utf-8", "replace")
+
+
+def _packed(values, dtype, shape) -> np.ndarray:
+    return np.frombuffer(values[0], dtype).reshape(shape)
+
+
+def _array(values, dtype, shape) -> np.ndarray:
+    return np.array(values, dtype).reshape(shape)
+
+
+def _scalar(values, dtype):
+    return dtype(values[0])
+
+
+def _decoder(name: str, feature: Any) -> tuple[str, Callable, tuple]:
+    """Find how to decode a feature: its kind of list, a function and its arguments."""
+    from tensorflow_datasets import features
+
+    if isinstance(feature, features.Image):
+        return "bytes_list", _image, (feature.shape[-1],)
+    if isinstance(feature, features.Text):
+        return "bytes_list", _text, ()
+    stored = feature.get_serialized_info()
+    dtype, shape = (
+        feature.np_dtype,
+        tuple(-1 if n is None else n for n in feature.shape),
+    )
+    if (
+        isinstance(stored, dict)
+        or np.dtype(dtype).kind not in "iufb"
+        or shape.count(-1) > 1
+    ):
+        raise ValueError(
+            f"field {name!r}: cannot decode {feature}, allowed: images, texts, numbers"
+            " and arrays of numbers with at most one open dimension"
+        )
+    kind = np.dtype(stored.np_dtype).kind
+    if kind not in "iufb":
+        return "bytes_list", _packed, (dtype, shape)
+    values = "float_list" if kind == "f" else "int64_list"
+    if not shape:
+        return values, _scalar, (np.dtype(dtype).type,)
+    return values, _array, (dtype, shape)
+
+
+class Records(Sequence):
+    """Random access to the decoded records of one split.
+
+    A record is a dict: images are uint8 (height, width, channels), None where the
+    image is damaged; texts are str; numbers are numpy scalars and arrays.
+
+    Args:
+      folder: TFDS folder of one version of a dataset.
+      name, split: for messages; the split to read.
+      fields: names of the fields to decode, None = all.
+
+    Raises:
+      ValueError: unknown split or field, or, on access, a record that cannot be read.
+    """
+
+    def __init__(self, folder, name: str, split: str, fields=None) -> None:
+        import tensorflow_datasets as tfds
+        from tensorflow_datasets.core import decode
+
+        builder = tfds.builder_from_directory(folder)
+        if split not in builder.info.splits:
+            allowed = ", ".join(builder.info.splits)
+            raise ValueError(f"dataset {name}: split {split!r}, allowed {allowed}")
+        features = dict(builder.info.features.items())
+        fields = tuple(features) if fields is None else tuple(fields)
+        if unknown := sorted(set(fields) - set(features)):
+            allowed = ", ".join(features)
+            raise ValueError(f"dataset {name}: fields {unknown}, allowed {allowed}")
+        self._name, self._split = name, split
+        self._decoders = [
+            (field, *_decoder(field, features[field])) for field in fields
+        ]
+        self._raw = builder.as_data_source(
+            split, deserialize_method=decode.DeserializeMethod.RAW_BYTES
+        )
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    def __getitem__(self, number):
+        number = int(number)
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"record {number} of {len(self)}")
+        number %= len(self)
+        try:
+            return self._decode(self._raw[number])
+        except OSError:
+            raise
+        except Exception as error:
+            raise ValueError(
+                f"dataset {self._name}, split {self._split}, record {number}"
+                f" cannot be read: {type(error).__name__}: {error}"
+            ) from error
+
+    def _decode(self, raw: bytes) -> Record:
+        from tensorflow_datasets.proto import tf_example_pb2
+
+        feature = tf_example_pb2.Example.FromString(raw).features.feature
+        record = {}
+        for field, kind, decode, arguments in self._decoders:
+            values = getattr(feature[field], kind).value
+            record[field] = decode(values, *arguments)
+        return record
+
+
+def _newest(folder: pathlib.Path) -> pathlib.Path | None:
+    """The complete version with the highest number directly in `folder`."""
+    found = [
+        p.parent for p in folder.glob("*/dataset_info.json") if p.parent.name[0] != "."
+    ]
+
+    def order(path):
+        return [
+            (n.isdigit(), int(n) if n.isdigit() else n) for n in path.name.split(".")
+        ]
+
+    return max(found, key=order, default=None)
+
+
+def find(name: str, data_dir=None) -> pathlib.Path:
+    """Folder of a dataset, built first if a builder of that name is in this package.
+
+    Args:
+      name: `<dataset>` or `<dataset>/<config>`.
+      data_dir: folder of all datasets; default: `default_data_dir()`.
+
+    Raises:
+      ValueError: no builder of that name and no folder of it in `data_dir`.
+    """
+    data_dir = pathlib.Path(data_dir or default_data_dir()).expanduser()
+    dataset, _, config = name.partition("/")
+    if dataset in builders():
+        module = importlib.import_module(f"{__name__}.{dataset}")
+        return module.build(data_dir, **({"config": config} if config else {}))
+    if all(re.fullmatch(r"\w[\w.-]*", part) for part in name.split("/")):
+        folder = _newest(data_dir / name)
+        if folder is None and not config:
+            configs = [p for p in (data_dir / name).glob("*") if _newest(p)]
+            folder = _newest(configs[0]) if len(configs) == 1 else None
+        if folder is not None:
+            return folder
+    there = sorted(
+        p.name for p in data_dir.glob("*") if p.is_dir() and p.name[0] != "."
+    )
+    raise ValueError(
+        f"dataset {name!r} not found: allowed are {', '.join(builders())} and what"
+        f" lies in {data_dir} (now: {', '.join(there) or 'nothing'})"
+    )
+
+
+@functools.cache
+def builders() -> tuple[str, ...]:
+    """Names of the datasets this package can build: files here with `build`."""
+    files = sorted(pathlib.Path(__file__).parent.glob("[a-z]*.py"))
+    return tuple(f.stem for f in files if "\ndef build(" in f.read_text("utf-8"))
+
+
+def load(
+    name: str, split: str, data_dir=None, fields: Sequence[str] | None = None
+) -> tuple[Records, dict[str, np.ndarray]]:
+    """Open a split of a dataset, building the dataset at first use.
+
+    Args:
+      name: `earth`, `earth/tiny`, or a TFDS folder in `data_dir`.
+      split: `train`, `val`, `test`, `near`, or what the dataset has.
+      data_dir: folder of all datasets; default: `default_data_dir()`.
+      fields: fields to decode, None = all.
+
+    Returns:
+      The records, and in their order arrays `lat`, `lon` (degrees), `cell`, `block`.
+
+    Raises:
+      ValueError: unknown dataset, split or field; the message says what is allowed.
+    """
+    folder = find(name, data_dir)
+    source = Records(folder, name, split, fields)
+    path = folder / f"index-{split}.npz"
+    if not path.is_file():
+        raise ValueError(f"dataset {name}: {path} is missing; make the dataset again")
+    with np.load(path, allow_pickle=False) as arrays:
+        index = dict(arrays)
+    sizes = {key: len(array) for key, array in index.items()}
+    if set(sizes.values()) != {len(source)}:
+        raise ValueError(f"dataset {name}: {path} has {sizes}, records {len(source)}")
+    return source, index

@@ -1,0 +1,206 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""All-pairs masked InfoNCE, the readable form: every logit matrix is written out.
+
+For query modality m, key modality n and s_ij = <z[m,i], z[n,j]> / tau[m,n]:
+
+- row i counts where m and n are both present at place i;
+- its negatives are the places j of another cell where n is present;
+- l_i = log(exp(s_ii) + sum over negatives of exp(s_ij + a_ij)) - s_ii, 0 without any;
+- the pair's loss is the mean of l_i over the counted rows of the global batch;
+- loss = sum w[m,n] pair loss / sum w[m,n], over the pairs with a counted row.
+
+a_ij is 0, or for beta > 0 the hardness weight log(n_i exp(beta s_ij) / sum over
+negatives k of exp(beta s_ik)) under stop-gradient, n_i negatives: mean weight 1.
+
+All-to-all, pivot and every ablation are one static (m, m) weight matrix. Memory is
+O(pairs b g); `losses.tiled` is the same value and gradient for large batches.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+# Finite, so that a row whose keys are all masked has finite value and gradient.
+_MASKED = -1e30
+# Under any sum of weights that is not zero.
+_TINY = 1e-30
+# exp(log(bound)) misses the bound by a rounding; such a value counts as inside.
+_BOUND_SLACK = 1e-5
+
+
+def all_to_all(names: Sequence[str], *, include_self: bool = False) -> np.ndarray:
+    """Return weights (m, m) of ones for the m (m - 1) ordered pairs, or for all m^2.
+
+    With m = n (`include_self`) the positive is 1, so that term only spreads places.
+    """
+    return np.ones((len(names),) * 2) - (0 if include_self else np.eye(len(names)))
+
+
+def pivot(names: Sequence[str], name: str) -> np.ndarray:
+    """Return weights (m, m) of the pairs that touch `name`, both directions (MobCLIP).
+
+    Raises ValueError if `name` is not one of `names`.
+    """
+    touches_m = np.isin(list(names), _among(names, [name]))
+    return all_to_all(names) * (touches_m[:, None] | touches_m[None, :])
+
+
+def subset(
+    weights_mm: np.ndarray, names: Sequence[str], kept: Sequence[str]
+) -> np.ndarray:
+    """Return the weights with the pairs that leave `kept` set to 0 (ablations).
+
+    Raises ValueError if one of `kept` is not one of `names`.
+    """
+    kept_m = np.isin(list(names), _among(names, kept))
+    return weights_mm * np.outer(kept_m, kept_m)
+
+
+def loss(
+    z_mbd: Array,
+    here_mb: Array,
+    cell_b: Array,
+    weights_mm: np.ndarray,
+    tau_mm: ArrayLike,
+    *,
+    beta: float = 0.0,
+    tau_range: tuple[float, float] = (0.01, 1.0),
+    gather: Callable[[Array], Array] = lambda x: x,
+) -> tuple[Array, dict[str, Array]]:
+    """Contrast every ordered pair that has a weight; absent entries get zero gradient.
+
+    z_mbd: unit vectors of the global batch; what absent entries hold is never used.
+    here_mb: presence. cell_b: int (b, 2) words or (b,); equal rows are the same cell.
+    weights_mm: static numpy (query, key); pairs of weight 0 are not computed.
+    tau_mm: one temperature per unordered pair: the entry on or above the diagonal
+      serves both directions and alone receives the gradient. Clamped to `tau_range`,
+      with zero gradient outside it.
+    gather: replicates an array over the mesh; called once each on the embeddings of
+      all modalities, on presence and on cells, so no pair gathers again. If it lowers
+      the embeddings to bfloat16, products are bfloat16 with sums in float32.
+
+    Returns the scalar and {"pair_loss_mm", "pair_rows_mm"}: mean loss and number of
+    counted rows by (query, key), 0 for a pair without weight or without rows.
+
+    Raises ValueError if shapes disagree or the weights are negative or all zero.
+    Source: UniGeoCLIP (arXiv 2604.11668), its all-to-all InfoNCE.
+    Differs from UniGeoCLIP: absent modalities and same-cell places are masked, each
+    unordered pair has its own temperature, and the m = n terms are optional.
+    """
+    weights_mm = _check(z_mbd, here_mb, cell_b, weights_mm, tau_mm)
+    here_mb = here_mb.astype(bool)
+    z_mgd, here_mg, cell_g = gather(z_mbd), gather(here_mb), gather(cell_b)
+    # Before any product: 0 * NaN is NaN, in the backward pass too.
+    z_mbd = jnp.where(here_mb[:, :, None], z_mbd, 0)
+    z_mgd = jnp.where(here_mg[:, :, None], z_mgd, 0)
+    # The place itself is in its own cell, so no positive is among the negatives.
+    elsewhere_bg = _differ(cell_b, cell_g)
+
+    pairs: dict[tuple[int, int], tuple[Array, Array]] = {}
+    for m, n in np.argwhere(np.triu(weights_mm + weights_mm.T)):
+        tau = _clamp(jnp.asarray(tau_mm)[m, n], tau_range)
+        negative_bg = elsewhere_bg & here_mb[m][:, None] & here_mg[n][None, :]
+        logits_bg = _dot("bd,gd->bg", z_mbd[m], z_mgd[n]) / tau
+        logits_bg = jnp.where(negative_bg, logits_bg, _MASKED)
+        # One product serves both directions; the columns end up gathered, as their
+        # sums over all rows do.
+        if weights_mm[m, n]:
+            negatives_b = _log_sum_exp(logits_bg, 1, beta)
+            positives_b = _dot("bd,bd->b", z_mbd[m], z_mbd[n]) / tau
+            counted_b = here_mb[m] & here_mb[n]
+            pairs[m, n] = _average(negatives_b - positives_b, counted_b)
+        if weights_mm[n, m] and m != n:
+            negatives_g = _log_sum_exp(logits_bg, 0, beta)
+            positives_g = _dot("gd,gd->g", z_mgd[m], z_mgd[n]) / tau
+            counted_g = here_mg[m] & here_mg[n]
+            pairs[n, m] = _average(negatives_g - positives_g, counted_g)
+
+    at = tuple(np.array(list(pairs)).T)
+    loss_e, rows_e = map(jnp.stack, zip(*pairs.values(), strict=True))
+    weight_e = jnp.where(rows_e > 0, jnp.asarray(weights_mm[at], loss_e.dtype), 0)
+    total = (weight_e * loss_e).sum() / jnp.maximum(weight_e.sum(), _TINY)
+    zeros_mm = jnp.zeros(weights_mm.shape, loss_e.dtype)
+    return total, {
+        "pair_loss_mm": zeros_mm.at[at].set(loss_e),
+        "pair_rows_mm": zeros_mm.astype(rows_e.dtype).at[at].set(rows_e),
+    }
+
+
+def _average(excess_b: Array, counted_b: Array) -> tuple[Array, Array]:
+    """Return the mean over counted rows of log(1 + exp(excess)), and their number."""
+    rows = counted_b.sum()
+    loss_b = jnp.where(counted_b, jax.nn.softplus(excess_b), 0)
+    return loss_b.sum() / jnp.maximum(rows, 1), rows
+
+
+def _dot(spec: str, x: Array, y: Array) -> Array:
+    """Multiply in y's dtype: sums of bfloat16 in float32, never TF32 for float32."""
+    return jnp.einsum(
+        spec,
+        x.astype(y.dtype),
+        y,
+        precision=jax.lax.Precision.HIGHEST,
+        preferred_element_type=jnp.promote_types(y.dtype, jnp.float32),
+    )
+
+
+def _log_sum_exp(logits_bg: Array, axis: int, beta: float) -> Array:
+    """Sum the negatives of each row (axis 1) or column (axis 0), hard ones weighted."""
+    if beta:
+        fixed_bg = jax.lax.stop_gradient(beta * logits_bg)
+        count = (logits_bg > _MASKED / 2).sum(axis, keepdims=True)
+        mean = jax.nn.logsumexp(fixed_bg, axis, keepdims=True) - jnp.log(
+            jnp.maximum(count, 1).astype(logits_bg.dtype)
+        )
+        logits_bg = logits_bg + (fixed_bg - mean)
+    return jax.nn.logsumexp(logits_bg, axis)
+
+
+def _differ(cell_b: Array, cell_g: Array) -> Array:
+    """Tell of every two places whether any word of their cell ids differs."""
+    words_b, words_g = (x.reshape(len(x), -1).T for x in (cell_b, cell_g))
+    differ_bg = words_b[0][:, None] != words_g[0][None, :]
+    for word_b, word_g in zip(words_b[1:], words_g[1:], strict=True):
+        differ_bg |= word_b[:, None] != word_g[None, :]
+    return differ_bg
+
+
+def _clamp(tau: Array, tau_range: tuple[float, float]) -> Array:
+    """Clip with the full gradient on the bounds, so that tau can leave them again."""
+    low, high = tau_range
+    inside = (tau >= low * (1 - _BOUND_SLACK)) & (tau <= high * (1 + _BOUND_SLACK))
+    return jnp.where(inside, tau, jax.lax.stop_gradient(jnp.clip(tau, low, high)))
+
+
+def _among(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """Return `wanted` as a list once each of them is known to be one of `names`."""
+    for name in wanted:
+        if name not in names:
+            raise ValueError(f"weights: got modality {name!r}, allowed: {list(names)}")
+    return list(wanted)
+
+
+def _check(z_mbd, here_mb, cell_b, weights_mm, tau_mm) -> np.ndarray:
+    """Return the weights as float64 once every shape agrees with the embeddings'."""
+    if z_mbd.ndim != 3:
+        raise ValueError(f"loss: z_mbd must be (m, b, d), got {z_mbd.shape}")
+    m, b, _ = z_mbd.shape
+    for name, got, allowed in (
+        ("here_mb", here_mb.shape, ((m, b),)),
+        ("cell_b", cell_b.shape, ((b,), (b, 2))),
+        ("weights_mm", np.shape(weights_mm), ((m, m),)),
+        ("tau_mm", np.shape(tau_mm), ((m, m),)),
+    ):
+        if got not in allowed:
+            raise ValueError(f"loss: {name} has shape {got}, allowed: {allowed}")
+    weights_mm = np.asarray(weights_mm, np.float64)
+    if not (np.isfinite(weights_mm).all() and (weights_mm >= 0).all()):
+        raise ValueError(f"loss: weights_mm must be finite and >= 0, got {weights_mm}")
+    if not weights_mm.any():
+        raise ValueError("loss: weights_mm is all zero, so nothing is contrasted")
+    return weights_mm

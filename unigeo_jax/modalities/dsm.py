@@ -1,0 +1,71 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Surface height: the relief of a place without its absolute elevation.
+
+The earth set's raster is a terrain model of coarse pixels, so its `scale_m` is 500;
+with sub-metre surface models UniGeoCLIP's shape takes 30 m.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from unigeo_jax.modalities import aerial
+from unigeo_jax.nn import vit
+
+VOID = -32768  # no data; NaN in float rasters
+
+
+def spec(size: int = 24, **_) -> np.ndarray:
+    """Return one flat tile, float32 (size, size, 1)."""
+    return np.zeros((size, size, 1), np.float32)
+
+
+def read(
+    record: dict[str, Any],
+    rng: np.random.Generator | None,
+    size: int = 24,
+    shift: float = 2,
+    scale_m: float = 500.0,
+    clip: float = 8.0,
+    symmetry: bool = False,
+) -> np.ndarray | None:
+    """Cut the tile out of `record["dsm"]`: (height - median) / scale_m, clipped.
+
+    Absolute elevation is left out on purpose: it would give the place away. Void
+    pixels (-32768, or NaN) become 0. Absent where more than half of the tile is void
+    or where all heights are equal (open sea). Square, shift and resizing as in
+    `aerial.read`, with the same symmetry.
+    """
+    heights = record.get("dsm")
+    if heights is None:
+        return None
+    tile = aerial.square(heights, rng, size, shift, symmetry)
+    if tile.ndim == 3:
+        tile = tile[..., 0]
+    values = tile.astype(np.float32)
+    void = (values == VOID) | (values != values)
+    some = void.any()
+    known = values[~void] if some else values.ravel()
+    if 2 * known.size < values.size or known.max() == known.min():
+        return None
+    half = known.size // 2
+    if known.size % 2:
+        median = np.partition(known, half)[half]
+    else:
+        median = np.partition(known, (half - 1, half))[half - 1 : half + 1].mean()
+    values -= median
+    values *= 1.0 / scale_m
+    np.clip(values, -clip, clip, out=values)
+    if some:
+        values[void] = 0.0
+    if values.shape[0] != size:
+        values = aerial.resize(values, size, size)
+    return np.ascontiguousarray(values)[..., None]
+
+
+class Encoder(vit.ViT):
+    """Encode tiles, float32 (b, size, size, 1), by a ViT with registers: (b, dim)."""
+
+    pool: vit.Pool = "cls"
+    registers: int = 4

@@ -1,0 +1,90 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Street views: a set of pictures taken at a place (in the earth set: rendered)."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from unigeo_jax.modalities import aerial
+from unigeo_jax.nn import layers, vit
+
+
+def spec(
+    views: int = 2, height: int = 16, width: int = 96, **_
+) -> dict[str, np.ndarray]:
+    """Return `image` uint8 (views, height, width, 3) and `mask` bool (views,)."""
+    return {
+        "image": np.zeros((views, height, width, 3), np.uint8),
+        "mask": np.zeros((views,), bool),
+    }
+
+
+def read(
+    record: dict[str, Any],
+    rng: np.random.Generator | None,
+    views: int = 2,
+    height: int = 16,
+    width: int = 96,
+    rows: int = 16,
+    jitter: float = 0.1,
+) -> dict[str, np.ndarray] | None:
+    """Split `record["street"]`, views of `rows` rows stacked vertically, into a set.
+
+    Training keeps k ~ uniform{1..views} of the place's views at random, so that a
+    single view stays in distribution; evaluation keeps the first `views`. Slots
+    without a view are zero and False in `mask`. Views are resized only where they are
+    not height x width already; enlarging adds no detail. `jitter` as in aerial.
+    """
+    stack = record.get("street")
+    if stack is None or not stack.shape[0]:
+        return None
+    count, rest = divmod(stack.shape[0], rows)
+    if rest:
+        raise ValueError(
+            f"street: {stack.shape[0]} rows are not a whole number of views of {rows} "
+            f"rows (place {record.get('place', '?')})"
+        )
+    picked = list(range(min(views, count)))
+    if rng is not None:
+        rng.random(16)  # past the draws of aerial and dsm
+        kept = int(rng.integers(len(picked))) + 1
+        picked = rng.permutation(count)[:kept]
+    out = spec(views, height, width)
+    for slot, view in enumerate(picked):
+        image = stack[view * rows : (view + 1) * rows]
+        if rng is not None and jitter:
+            image = aerial.jitter_colours(image, rng, jitter)
+        if image.shape[:2] != (height, width):
+            image = aerial.resize(image, height, width)
+        out["image"][slot] = image
+        out["mask"][slot] = True
+    return out
+
+
+class Encoder(vit.ViT):
+    """Encode a set of views by one ViT and pool them: (b, dim).
+
+    The pool is the masked mean of the L2-normalised vectors of the views, so neither
+    their order nor the number of empty slots matters. All views run through the ViT
+    in one call.
+    """
+
+    def __call__(self, x: dict[str, jax.Array], train: bool = False) -> jax.Array:
+        image, mask_bv = x["image"], x["mask"]
+        b, v = mask_bv.shape
+        image = aerial.scale_pixels(image.reshape(b * v, *image.shape[2:]))
+        y_bvd = super().__call__(image, train).reshape(b, v, -1)
+        return pool_views(y_bvd, mask_bv)
+
+
+def pool_views(y_bvd: jax.Array, mask_bv: jax.Array) -> jax.Array:
+    """Average the unit vectors of the views that are there: (b, d), zero for none."""
+    z_bvd = layers.l2_normalise(y_bvd)
+    # where, not a product: what an empty slot holds must not matter, even NaN.
+    z_bvd = jnp.where(jnp.broadcast_to(mask_bv[..., None], z_bvd.shape), z_bvd, 0.0)
+    count_b1 = jnp.maximum(mask_bv.sum(axis=1, keepdims=True), 1)
+    total_bd = z_bvd.sum(axis=1)
+    return total_bd / jnp.broadcast_to(count_b1, total_bd.shape)

@@ -1,0 +1,78 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""AdamW with warm-up and cosine, a rate per tower, frozen towers and frozen leaves."""
+
+from typing import Any
+
+import jax
+import optax
+
+FROZEN_LEAVES = ("frequencies",)  # random Fourier features: drawn once, never trained
+NO_DECAY = ("log_tau", "registers", "bias", "scale")
+
+
+def schedule(lr: float, steps: int, warmup: float) -> optax.Schedule:
+    """Linear warm-up over the fraction `warmup` of `steps`, then cosine to zero."""
+    ramp = max(round(steps * warmup), 1)
+    return optax.warmup_cosine_decay_schedule(0.0, lr, ramp, max(steps, ramp + 1))
+
+
+def _names(path: tuple[Any, ...]) -> list[str]:
+    return [str(getattr(key, "key", key)) for key in path]
+
+
+def labels(params: Any, frozen_towers: frozenset[str]) -> Any:
+    """'frozen' or 'train' for every leaf, by tower and by leaf name."""
+
+    def label(path: tuple[Any, ...], _: Any) -> str:
+        names = _names(path)
+        frozen = names[0] in frozen_towers or names[-1] in FROZEN_LEAVES
+        return "frozen" if frozen else "train"
+
+    return jax.tree_util.tree_map_with_path(label, params)
+
+
+def decay_mask(params: Any) -> Any:
+    """True where weight decay applies: matrices that are no register or temperature."""
+
+    def decays(path: tuple[Any, ...], x: Any) -> bool:
+        return x.ndim >= 2 and _names(path)[-1] not in NO_DECAY
+
+    return jax.tree_util.tree_map_with_path(decays, params)
+
+
+def scale_by_tower(rates: dict[str, float]) -> optax.GradientTransformation:
+    """Multiplies the updates of each tower by its relative learning rate."""
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        del params
+        scaled = jax.tree_util.tree_map_with_path(
+            lambda path, u: u * rates.get(_names(path)[0], 1.0), updates
+        )
+        return scaled, state
+
+    return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
+
+
+def make(config: Any, params: Any, steps: int) -> optax.GradientTransformation:
+    """Builds the optimiser of `config.optim` for `params` (arrays or shapes).
+
+    Clipping by global norm sees trained leaves only. Frozen leaves keep no
+    moments and get no update, weight decay included.
+
+    Args:
+      config: the whole config; reads `optim` and each tower's `lr` and `freeze`.
+      params: pytree whose first level is tower names and `log_tau`.
+      steps: length of the schedule.
+    """
+    o = config.optim
+    rates = {name: float(tower.lr) for name, tower in config.towers.items()}
+    frozen = frozenset(name for name, tower in config.towers.items() if tower.freeze)
+    train = optax.chain(
+        optax.clip_by_global_norm(o.clip) if o.clip else optax.identity(),
+        optax.scale_by_adam(b1=o.b1, b2=o.b2, eps=o.eps),
+        optax.add_decayed_weights(o.weight_decay, mask=decay_mask),
+        scale_by_tower(rates),
+        optax.scale_by_learning_rate(schedule(o.lr, steps, o.warmup)),
+    )
+    return optax.partition({"train": train, "frozen": optax.set_to_zero()}, labels(params, frozen))

@@ -1,0 +1,105 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where arrays live: one mesh with axes `data` and `fsdp`, and one rule by shape.
+
+The batch is split over both axes, parameters and optimiser moments over `fsdp`.
+Everything is jit + NamedSharding; the compiler places the collectives.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+BATCH_AXES = ("data", "fsdp")
+MIN_FSDP_SIZE = 2**16  # smaller arrays are cheaper replicated than gathered
+
+
+def start_processes(
+    coordinator: str | None = None, count: int | None = None, number: int | None = None
+) -> None:
+    """Joins a job of several processes, where there is one.
+
+    With a coordinator address the three arguments say everything. Without, a TPU pod or
+    a SLURM step of several tasks is recognised by its environment; else nothing happens.
+    """
+    hosts = os.environ.get("TPU_WORKER_HOSTNAMES", "").count(",") + 1
+    tasks = int(os.environ.get("SLURM_NTASKS", "1"))
+    if coordinator is not None:
+        jax.distributed.initialize(coordinator, count, number)
+    elif hosts > 1 or (tasks > 1 and "SLURM_PROCID" in os.environ):
+        jax.distributed.initialize()
+
+
+def make_mesh(
+    data: int = -1, fsdp: int = 1, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
+    """Lays devices, by default all of the job, on a (data, fsdp) grid.
+
+    Args:
+      data: devices along the batch axis; -1 takes all that `fsdp` leaves.
+      fsdp: devices over which parameters are split as well.
+      devices: for tests and partial jobs.
+
+    Raises:
+      ValueError: the two do not multiply to the number of devices.
+    """
+    devices = jax.devices() if devices is None else devices
+    count = len(devices)
+    if fsdp < 1 or (data < 1 and data != -1):
+        raise ValueError(f"config.mesh: got data={data}, fsdp={fsdp}; allowed: fsdp >= 1, data >= 1 or -1 (the rest)")
+    if data == -1:
+        data = max(count // fsdp, 1)
+    if data * fsdp != count:
+        raise ValueError(
+            f"config.mesh: data={data} x fsdp={fsdp} needs {data * fsdp} devices,"
+            f" this job has {count}; data=-1 takes what fsdp leaves"
+        )
+    # Auto axes: the default, Explicit, makes plain sharded products and Linen's
+    # Embed raise.
+    return jax.make_mesh(
+        (data, fsdp), BATCH_AXES, axis_types=(AxisType.Auto,) * 2, devices=devices
+    )
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, P())
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Leading axis over all devices, the rest whole."""
+    return NamedSharding(mesh, P(BATCH_AXES))
+
+
+def fsdp_spec(shape: tuple[int, ...], axis_size: int) -> P:
+    """Splits the largest dimension that `axis_size` divides, else replicates.
+
+    Among equal dimensions the last one is taken. Arrays under MIN_FSDP_SIZE
+    elements stay whole.
+    """
+    if axis_size == 1 or int(np.prod(shape)) < MIN_FSDP_SIZE:
+        return P()
+    divisible = [(n, i) for i, n in enumerate(shape) if n % axis_size == 0]
+    if not divisible:
+        return P()
+    _, axis = max(divisible)
+    return P(*("fsdp" if i == axis else None for i in range(axis + 1)))
+
+
+def state_shardings(abstract: Any, mesh: Mesh) -> Any:
+    """NamedSharding for every leaf of an abstract (eval_shape) state."""
+    size = mesh.shape["fsdp"]
+    return jax.tree.map(lambda x: NamedSharding(mesh, fsdp_spec(x.shape, size)), abstract)
+
+
+def to_global(batch: Any, mesh: Mesh) -> Any:
+    """Assembles each process's host rows into arrays of the global batch."""
+    sharding = batch_sharding(mesh)
+    return jax.tree.map(
+        lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)),
+        batch,
+    )

@@ -1,0 +1,126 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is optimised: each objective is one function that returns a Task.
+
+A new objective is a new function here; `train.fit` stays as it is.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from unigeo_jax import sharding
+from unigeo_jax.losses import contrastive as contrastive_loss
+from unigeo_jax.model import GeoModel
+from unigeo_jax.types import Batch
+
+
+class Task(NamedTuple):
+    """The four functions that training needs.
+
+    init: (key, batch) -> params.
+    loss_fn: (params, batch, key) -> (scalar loss, {name: scalar}); traced under jit.
+    project: params -> params, applied after every update (bounds on temperatures).
+    embed: (params, x) -> float32 (m, b, d) unit vectors, no augmentation, no dropout.
+    """
+
+    init: Callable[[jax.Array, Batch], Any]
+    loss_fn: Callable[[Any, Batch, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
+    project: Callable[[Any], Any]
+    embed: Callable[[Any, Any], jax.Array]
+
+
+def compute_dtype(name: str) -> jnp.dtype:
+    """'auto' is bfloat16 on accelerators and float32 on CPU."""
+    if name == "auto":
+        name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    if name not in ("float32", "bfloat16"):
+        raise ValueError(f"config.dtype: got {name!r}; allowed: auto, float32, bfloat16")
+    return jnp.dtype(name)
+
+
+def contrastive(config: Any, mesh: Mesh) -> Task:
+    """All-pairs InfoNCE over the towers of `config.towers` (design decisions 5 and 6)."""
+    dtype = compute_dtype(config.dtype)
+    names = tuple(config.towers)
+    model = build_model(config, dtype)
+    weights_mm = pair_weights(names, config.loss)
+    tau_range = (config.loss.tau_min, config.loss.tau_max)
+
+    def init(key: jax.Array, batch: Batch) -> Any:
+        return model.init(key, batch["x"])["params"]
+
+    def gather(x: jax.Array) -> jax.Array:
+        """The global batch on every device; stacked modalities make it one collective."""
+        return jax.lax.with_sharding_constraint(x, sharding.replicated(mesh))
+
+    def loss_fn(params: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, dict]:
+        rngs = {"dropout": key}
+        z_mbd = model.apply({"params": params}, batch["x"], train=True, rngs=rngs)
+        here_mb = jnp.stack([batch["here"][name] for name in names])
+        tau_mm = model.apply({"params": params}, method="tau_mm")
+        cell_b2 = batch["cell"]
+        if not config.loss.same_cell_mask:
+            rows = jnp.arange(cell_b2.shape[0], dtype=jnp.int32)
+            cell_b2 = jnp.stack([rows, rows], axis=1)
+        loss, aux = contrastive_loss.loss(
+            z_mbd.astype(dtype),
+            here_mb,
+            cell_b2,
+            weights_mm,
+            tau_mm,
+            beta=config.loss.beta,
+            tau_range=tau_range,
+            gather=gather,
+        )
+        return loss, _named(names, weights_mm, aux["pair_loss_mm"], tau_mm)
+
+    def project(params: Any) -> Any:
+        low, high = np.log(np.float32(tau_range[0])), np.log(np.float32(tau_range[1]))
+        return params | {"log_tau": jnp.clip(params["log_tau"], low, high)}
+
+    def embed(params: Any, x: Any) -> jax.Array:
+        return model.apply({"params": params}, x, train=False)
+
+    return Task(init, loss_fn, project, embed)
+
+
+def build_model(config: Any, dtype: jnp.dtype) -> GeoModel:
+    """The GeoModel that `config.towers` describes."""
+    towers = tuple(
+        (name, tower.module or name, tower.net.to_dict())
+        for name, tower in config.towers.items()
+    )
+    return GeoModel(towers=towers, dim=config.dim, dtype=dtype, init_tau=config.loss.init_tau)
+
+
+def pair_weights(names: tuple[str, ...], loss: Any) -> np.ndarray:
+    """The (m, m) weight matrix that `config.loss.pairs` names.
+
+    Raises:
+      ValueError: unknown value, or a pivot that is no tower.
+    """
+    kind, _, pivot = loss.pairs.partition(":")
+    if kind == "all_to_all" and not pivot:
+        return contrastive_loss.all_to_all(names, include_self=loss.include_self)
+    if kind == "pivot" and pivot:
+        return contrastive_loss.pivot(names, pivot)
+    raise ValueError(f"config.loss.pairs: got {loss.pairs!r}; allowed: all_to_all, pivot:<{'|'.join(names)}>")
+
+
+def _named(
+    names: tuple[str, ...], weights_mm: np.ndarray, pair_loss_mm: jax.Array, tau_mm: jax.Array
+) -> dict[str, jax.Array]:
+    """loss/<a>-<b> for every ordered pair asked for, temperature/<a>-<b> for unordered."""
+    out = {}
+    for a, query in enumerate(names):
+        for b, key in enumerate(names):
+            if weights_mm[a, b]:
+                out[f"loss/{query}-{key}"] = pair_loss_mm[a, b]
+            if a <= b and (weights_mm[a, b] or weights_mm[b, a]):
+                out[f"temperature/{query}-{key}"] = tau_mm[a, b]
+    return out

@@ -1,0 +1,254 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""The training loop: read this file to know what happens, in which order.
+
+state = f(config, seed); batch = f(seed, step); state' = step(state, batch). Nothing
+else has state, so a run that was killed and resumed is the same run, bit for bit.
+"""
+
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from unigeo_jax import checkpoint, metrics, modalities, optim, sharding, tasks, workdir
+from unigeo_jax.data import datasets, pipeline
+from unigeo_jax.evals import retrieval
+from unigeo_jax.types import Batch
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything a checkpoint holds. `step` is also the position in the data."""
+
+    step: jax.Array  # int32, updates tried so far
+    skipped: jax.Array  # int32, updates skipped in a row: loss or gradient not finite
+    params: Any
+    opt_state: Any
+
+
+def make_step(task: tasks.Task, tx: optax.GradientTransformation, seed: int) -> Callable:
+    """Returns step(state, batch) -> (state, metrics), one optimiser update.
+
+    If the loss or the gradient norm is not finite, parameters and moments stay as they
+    are (on every device alike: both numbers are global) and `skipped` counts up.
+    """
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        grad_fn = jax.value_and_grad(task.loss_fn, has_aux=True)
+        (loss, values), grads = grad_fn(state.params, batch, key)
+        grad_norm = optax.global_norm(grads)
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        params = task.project(optax.apply_updates(state.params, updates))
+
+        finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+        params, opt_state = jax.tree.map(
+            lambda new, old: jnp.where(finite, new, old),
+            (params, opt_state),
+            (state.params, state.opt_state),
+        )
+        skipped = jnp.where(finite, 0, state.skipped + 1)
+        values = values | {"loss": loss, "grad_norm": grad_norm, "skipped": skipped}
+        for name, here_b in batch["here"].items():
+            values[f"here/{name}"] = jnp.mean(here_b.astype(jnp.float32))
+        new = TrainState(step=state.step + 1, skipped=skipped, params=params, opt_state=opt_state)
+        return new, values
+
+    return step
+
+
+class Prepared(NamedTuple):
+    """A task with its compiled functions.
+
+    init: () -> TrainState, sharded.
+    step: (state, global batch) -> (state, {name: scalar}); the state is donated.
+    abstract: the state as ShapeDtypeStructs that carry shardings.
+    """
+
+    task: tasks.Task
+    init: Callable[[], TrainState]
+    step: Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
+    abstract: TrainState
+
+
+def prepare(config: Any, mesh: Mesh, example: Batch) -> Prepared:
+    """Builds the task of `config` from an example batch of any size.
+
+    Shapes come first, then shardings, then the initialisation itself, compiled with
+    its output shardings: no device ever holds the whole of a sharded model.
+    """
+    task = getattr(tasks, config.task)(config, mesh)
+    shapes = jax.eval_shape(task.init, jax.random.key(0), example)
+    tx = optim.make(config, shapes, config.steps)
+
+    def init() -> TrainState:
+        params = task.init(jax.random.key(config.seed), example)
+        opt_state = tx.init(params)
+        zero = jnp.zeros((), jnp.int32)
+        return TrainState(step=zero, skipped=zero, params=params, opt_state=opt_state)
+
+    abstract = jax.eval_shape(init)
+    shardings = sharding.state_shardings(abstract, mesh)
+    step = jax.jit(
+        make_step(task, tx, config.seed),
+        in_shardings=(shardings, sharding.batch_sharding(mesh)),
+        out_shardings=(shardings, sharding.replicated(mesh)),
+        donate_argnums=0,
+    )
+    init_sharded = jax.jit(init, out_shardings=shardings)
+    return Prepared(task, init_sharded, step, checkpoint.abstract_like(abstract, shardings))
+
+
+def fit(config: Any, folder: pathlib.Path, data_dir: pathlib.Path | None = None) -> TrainState:
+    """Trains `config` in `folder`, from wherever the folder stands, and evaluates.
+
+    Args:
+      config: a ConfigDict as configs/five_modal.py makes.
+      folder: the workdir; the same call in the same folder resumes.
+      data_dir: where datasets live; None is the user's cache folder.
+
+    Raises:
+      ValueError: config, dataset or workdir do not fit; the message says which.
+      FloatingPointError: `config.max_skips` steps in a row were not finite.
+      workdir.Preempted: SIGTERM came; the state was saved.
+    """
+    mesh = sharding.make_mesh(**config.mesh)
+    if config.batch % mesh.size:
+        raise ValueError(f"config.batch: got {config.batch}; allowed: a multiple of {mesh.size} devices")
+    workdir.claim(folder, config)
+    readers = pipeline.readers(config.towers, modalities.get)
+    source, index = datasets.load(config.data.name, config.data.split, data_dir)
+    pipeline.check_modalities(source, readers, f"{config.data.name}:{config.data.split}")
+
+    # Where the state comes from: 1. this workdir's newest checkpoint, 2. scratch.
+    saves = checkpoint.Checkpoints(folder / "checkpoints", config.checkpoint.keep)
+    start = saves.latest() or 0
+    run = prepare(config, mesh, pipeline.example_batch(readers))
+    state = saves.restore(start, run.abstract) if start else run.init()
+    workdir.say(f"{count(state.params):,} parameters, {mesh.size} devices, from step {start}")
+
+    batches = pipeline.train_batches(
+        source,
+        index,
+        readers,
+        data=config.data,
+        batch=config.batch,
+        steps=config.steps,
+        seed=config.seed,
+        start=start,
+    )
+    writer = metrics.Writer(folder, start)
+    evaluator = make_evaluator(config, mesh, run.task, readers, data_dir)
+    try:
+        state = loop(config, folder, mesh, run.step, state, batches, saves, writer, evaluator)
+    finally:
+        writer.close()
+        saves.close()
+    return state
+
+
+def loop(
+    config: Any,
+    folder: pathlib.Path,
+    mesh: Mesh,
+    step: Callable,
+    state: TrainState,
+    batches: Iterator[Batch],
+    saves: checkpoint.Checkpoints,
+    writer: metrics.Writer,
+    evaluator: Callable[[Any], dict],
+) -> TrainState:
+    """Steps until `config.steps`; saves, evaluates and reports on the way."""
+    start = int(state.step)
+    signals = workdir.Signals()
+    profile = workdir.Profile(folder, **config.profile)
+    with workdir.Progress(start, config.steps, config.batch) as progress:
+        for number in range(start + 1, config.steps + 1):
+            profile.at(number)
+            waited = time.monotonic()
+            local = next(batches)
+            progress.waited(time.monotonic() - waited)
+            batch = sharding.to_global(local, mesh)
+            with jax.transfer_guard("disallow"):
+                state, values = step(state, batch)
+            if number % config.log_every == 0 or number in (start + 1, config.steps):
+                values = {k: float(v) for k, v in jax.device_get(values).items()}
+                values |= progress.report(number, values["loss"])
+                writer.write(number, values)
+                if values["skipped"] >= config.max_skips:
+                    raise FloatingPointError(
+                        f"loss or gradient not finite in steps"
+                        f" {number - int(values['skipped']) + 1} to {number};"
+                        f" last good checkpoint: step {saves.latest()}"
+                    )
+            stop = signals.agreed(number)
+            if number == config.steps or stop or number % config.checkpoint.every == 0:
+                saves.save(number, state)
+            if stop:
+                saves.wait()
+                raise workdir.Preempted(f"stopped by a signal; saved step {number}")
+            if number != config.steps and config.eval.every and number % config.eval.every == 0:
+                progress.note(evaluate(folder, number, evaluator(state.params)))
+        profile.close()
+    saves.wait()
+    workdir.say(evaluate(folder, config.steps, evaluator(state.params)))
+    workdir.say(f"written to {folder}: config.json metrics.jsonl tensorboard/ checkpoints/ eval/")
+    return state
+
+
+def make_evaluator(
+    config: Any,
+    mesh: Mesh,
+    task: tasks.Task,
+    readers: list[pipeline.Reader],
+    data_dir: pathlib.Path | None,
+) -> Callable[[Any], dict[str, dict]]:
+    """Returns evaluate(params) -> {split: retrieval result} over `config.eval.splits`."""
+    embed = jax.jit(task.embed, out_shardings=sharding.replicated(mesh))
+    batch = -(-config.eval.batch // mesh.size) * mesh.size
+    names = [name for name, _, _ in readers]
+
+    def one_split(params: Any, split: str) -> dict:
+        source, index = datasets.load(config.data.name, split, data_dir)
+        parts, here = [], []
+        numbers = []
+        chunks = pipeline.gallery(source, index, readers, size=config.eval.gallery, batch=batch)
+        for chunk, local in chunks:
+            real = chunk >= 0
+            x = sharding.to_global({"x": local["x"], "here": local["here"]}, mesh)
+            parts.append(np.asarray(embed(params, x["x"]))[:, real])
+            here.append(np.stack([host(x["here"][name], mesh)[real] for name in names]))
+            numbers.append(chunk[real])
+        z_mnd, here_mn, rows = np.concatenate(parts, 1), np.concatenate(here, 1), np.concatenate(numbers)
+        return retrieval.run(
+            dict(zip(names, z_mnd, strict=True)),
+            dict(zip(names, here_mn, strict=True)),
+            index["lat"][rows],
+            index["lon"][rows],
+            index["block"][rows],
+        )
+
+    return lambda params: {split: one_split(params, split) for split in config.eval.splits}
+
+
+def evaluate(folder: pathlib.Path, step: int, results: dict[str, dict]) -> str:
+    """Writes eval/<step>.json and returns the table."""
+    workdir.write_json(folder / "eval" / f"{step}.json", results)
+    return retrieval.table(results)
+
+
+def host(x: jax.Array, mesh: Mesh) -> np.ndarray:
+    """The whole of a sharded array on every host."""
+    return np.asarray(jax.jit(lambda y: y, out_shardings=sharding.replicated(mesh))(x))
+
+
+def count(params: Any) -> int:
+    return sum(x.size for x in jax.tree.leaves(params))

@@ -1,0 +1,207 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""The run's folder and its surroundings: config.json, signals, progress, profiler window."""
+
+import importlib.metadata
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import jax
+import tqdm
+from jax.experimental import multihost_utils
+
+# What a resumed run may change: nothing here alters parameters or the order of places.
+FREE_KEYS = ("checkpoint", "eval", "log_every", "max_skips", "mesh", "profile")
+FREE_DATA_KEYS = ("cache_mb", "prefetch", "threads", "workers")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
+
+
+def user_cache() -> pathlib.Path:
+    """The user's cache folder for this project."""
+    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(base) / "unigeo_jax"
+
+
+def compilation_cache() -> None:
+    """Keeps compiled programs between runs, unless JAX was told where to already."""
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(user_cache() / "xla"))
+
+
+class Preempted(Exception):  # noqa: N818 - not an error: the run is safe and to be continued
+    """The run was asked to stop and has saved its state."""
+
+
+def say(text: str) -> None:
+    """Prints to standard output, from process 0 only."""
+    if jax.process_index() == 0:
+        print(text, flush=True)
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Writes whole or not at all; process 0 only."""
+    if jax.process_index() != 0:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    os.replace(part, path)
+
+
+def claim(folder: pathlib.Path, config: Any) -> None:
+    """Makes `folder` the workdir of `config`, or checks that it already is.
+
+    Raises:
+      ValueError: the folder belongs to another config (all differing keys are named),
+        its config.json cannot be read, or it cannot be created or written.
+    """
+    path = folder / "config.json"
+    wanted = json.loads(config.to_json())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"--workdir {folder}: {error}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"--workdir {folder}: the folder is not writable")
+    if found is not None:
+        differing = [
+            f"  {key}: the workdir has {old}, this command asks for {new}"
+            for key, old, new in _differences(found["config"], wanted)
+        ]
+        if differing:
+            raise ValueError(
+                f"--workdir {folder} belongs to another config:\n"
+                + "\n".join(differing)
+                + "\nchoose another --workdir, or the values it has"
+            )
+    write_json(
+        path,
+        {"config": wanted, "versions": _versions(), "commit": _commit(), "python": sys.version.split()[0]},
+    )
+
+
+def _differences(old: dict, new: dict) -> list[tuple[str, Any, Any]]:
+    free = {*FREE_KEYS, *(f"data.{key}" for key in FREE_DATA_KEYS)}
+    a, b = _flat(old), _flat(new)
+    return [
+        (key, a.get(key, "nothing"), b.get(key, "nothing"))
+        for key in sorted({*a, *b})
+        if a.get(key) != b.get(key) and key not in free and key.split(".")[0] not in free
+    ]
+
+
+def _flat(tree: dict, prefix: str = "") -> dict[str, Any]:
+    out = {}
+    for key, value in tree.items():
+        nested = isinstance(value, dict) and value
+        out |= _flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+    return out
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def _commit() -> str:
+    """Commit of the source tree the package runs from, '+' if it has local changes."""
+    here = pathlib.Path(__file__).parent
+    try:
+        run = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=40"]
+        return subprocess.run(run, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+class Signals:
+    """Turns the first SIGTERM into a stop that all processes agree on; a second one kills."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        # The distributed runtime listens for SIGTERM itself and makes all hosts agree.
+        if jax.process_count() == 1:
+            signal.signal(signal.SIGTERM, self._ask)
+
+    def _ask(self, *_: Any) -> None:
+        self._asked = True
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def agreed(self, step: int) -> bool:
+        if jax.process_count() > 1:
+            return multihost_utils.reached_preemption_sync_point(step)
+        return self._asked
+
+
+class Profile:
+    """Writes a profiler trace of `steps` steps from step `start`; start 0 is off."""
+
+    def __init__(self, folder: pathlib.Path, start: int, steps: int) -> None:
+        self._folder, self._start, self._end = folder / "profile", start, start + steps
+        self._on = False
+
+    def at(self, step: int) -> None:
+        if self._start and step == self._start:
+            jax.profiler.start_trace(str(self._folder))
+            self._on = True
+        elif step == self._end:
+            self.close()
+
+    def close(self) -> None:
+        if self._on:
+            jax.profiler.stop_trace()
+            self._on = False
+
+
+class Progress:
+    """The progress bar and the rates that go into the metrics."""
+
+    def __init__(self, start: int, steps: int, batch: int) -> None:
+        self._batch, self._last, self._wait = batch, start, 0.0
+        self._began = time.monotonic()
+        self._bar = tqdm.tqdm(
+            total=steps,
+            initial=start,
+            unit="step",
+            dynamic_ncols=True,
+            mininterval=1.0 if sys.stderr.isatty() else 30.0,
+            disable=jax.process_index() != 0,
+        )
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._bar.close()
+
+    def waited(self, seconds: float) -> None:
+        """Counts time in which the loop stood still for lack of a batch."""
+        self._wait += seconds
+
+    def report(self, step: int, loss: float) -> dict[str, float]:
+        """Advances the bar to `step`; returns rates since the last report."""
+        now = time.monotonic()
+        steps, seconds = step - self._last, max(now - self._began, 1e-9)
+        values = {
+            "examples_per_s": steps * self._batch / seconds,
+            "step_s": seconds / steps,
+            "data_wait_s": self._wait / steps,
+        }
+        self._bar.set_postfix_str(
+            f"loss {loss:.3f}, {values['examples_per_s']:.0f} examples/s,"
+            f" data wait {values['data_wait_s'] / values['step_s']:.1%}",
+            refresh=False,
+        )
+        self._bar.update(steps)
+        self._last, self._began, self._wait = step, now, 0.0
+        return values
+
+    def note(self, text: str) -> None:
+        """Prints above the bar."""
+        self._bar.clear()
+        say(text)
