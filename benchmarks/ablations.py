@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trains variants of the five-modal config over several seeds and compares retrieval.
 
-python benchmarks/ablations.py                        every variant, 180 steps, 3 seeds
-python benchmarks/ablations.py --variants=all_to_all --steps=800     the main job's figures
-python benchmarks/ablations.py --quick                tiny towers, one seed: a smoke test
+python benchmarks/ablations.py             every variant, short runs, 3 seeds
+python benchmarks/ablations.py --variants=all_to_all --steps=0   the main job, whole
+python benchmarks/ablations.py --quick     tiny towers, one seed: a smoke test
 
 Each run is one `launch/train.py` in its own folder under --out; finished runs are read,
 not repeated. Prints the mean over the 20 ordered pairs with the standard deviation over
@@ -30,7 +30,9 @@ SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds 0 to N-1.")
 STEPS = flags.DEFINE_integer("steps", 180, "Steps of each run.")
 OUT = flags.DEFINE_string("out", "runs/ablations", "Folder of the runs and the result.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "As in launch/train.py.")
-QUICK = flags.DEFINE_bool("quick", False, "Tiny towers, one seed, two variants, 4 steps.")
+QUICK = flags.DEFINE_bool(
+    "quick", False, "Tiny towers, one seed, two variants, 4 steps."
+)
 
 
 def train(variant: str, seed: int, steps: int, tiny: bool) -> pathlib.Path:
@@ -39,30 +41,40 @@ def train(variant: str, seed: int, steps: int, tiny: bool) -> pathlib.Path:
     folder = pathlib.Path(OUT.value) / f"{variant}{size}-{steps}-seed{seed}"
     if (folder / "eval" / f"{steps}.json").exists():
         return folder
-    config = f"{ROOT / 'configs' / 'ablations.py'}:variant={variant}{',tiny' if tiny else ''}"
+    config = f"{ROOT}/configs/ablations.py:variant={variant}{',tiny' if tiny else ''}"
     command = [sys.executable, str(ROOT / "launch" / "train.py"), f"--config={config}"]
-    command += [f"--workdir={folder}", f"--config.seed={seed}", f"--config.steps={steps}"]
+    command += [
+        f"--workdir={folder}",
+        f"--config.seed={seed}",
+        f"--config.steps={steps}",
+    ]
     command += [f"--config.checkpoint.every={steps}"]
     command += [f"--data_dir={DATA_DIR.value}"] if DATA_DIR.value else []
     began = time.monotonic()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     print(f"{variant} seed {seed}: {time.monotonic() - began:.0f} s", file=sys.stderr)
     return folder
 
 
 def figures(folder: pathlib.Path, steps: int) -> dict[str, float]:
-    """recall@1 and @10 by split: mean of all ordered pairs, of those with coords, weakest."""
+    """Means by split over all ordered pairs and those with coords; the weakest."""
     results = json.loads((folder / "eval" / f"{steps}.json").read_text())
     out = {}
     for split, table in results.items():
         pairs = {k: v for k, v in table.items() if "->" in k and "+" not in k}
         coords = {k: v for k, v in pairs.items() if "coords" in k}
         for metric in ("recall@1", "recall@10"):
-            out[f"{split} {metric}"] = statistics.mean(v[metric] for v in pairs.values())
+            out[f"{split} {metric}"] = statistics.mean(
+                v[metric] for v in pairs.values()
+            )
         out[f"{split} coords pairs recall@10"] = statistics.mean(
             v["recall@10"] for v in coords.values()
         )
-        out[f"{split} weakest pair recall@10"] = min(v["recall@10"] for v in pairs.values())
+        out[f"{split} weakest pair recall@10"] = min(
+            v["recall@10"] for v in pairs.values()
+        )
         out[f"{split} block oracle recall@10"] = statistics.mean(
             v["block_oracle@10"] for v in pairs.values()
         )
@@ -86,8 +98,13 @@ def main(argv: list[str]) -> None:
             folder = train(variant, seed, steps, QUICK.value)
             runs.setdefault(variant, []).append(figures(folder, steps))
             commits.add(json.loads((folder / "config.json").read_text())["commit"])
-    columns = ["test recall@1", "test recall@10", "test coords pairs recall@10", "near recall@10"]
-    print(f"{steps} steps, {seeds} seeds, gallery 1,000; mean +- standard deviation over seeds, %")
+    columns = [
+        "test recall@1",
+        "test recall@10",
+        "test coords pairs recall@10",
+        "near recall@10",
+    ]
+    print(f"{steps} steps, {seeds} seeds, gallery 1,000; %, mean +- sd over seeds")
     print("variant".ljust(20) + "".join(c.rjust(30) for c in columns))
     for variant, rows in runs.items():
         cells = []

@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """One change at a time against configs/five_modal.py.
 
-python launch/train.py --config=configs/ablations.py:variant=pivot_aerial [--config.steps=180]
+python launch/train.py --config=configs/ablations.py:variant=pivot_aerial
 
 variant =
   all_to_all         nothing changed: the row to compare with
   pivot_<tower>      only pairs that touch this tower: aerial street dsm text coords
   pair_<a>_<b>       two modalities, no others are read or trained
-  sigma_<s>          every coordinate token at one scale, same number of tokens and frequencies
+  sigma_<s>          all coordinate tokens at one scale, as many tokens and frequencies
   no_registers       coordinate encoder without registers
   no_cell_mask       places of the same cell are negatives of each other
   no_hard_negatives  every place drawn uniformly, no neighbourhoods
@@ -17,16 +17,31 @@ variant =
 size, data and tiny as in five_modal.
 """
 
-from configs import common, five_modal
 from ml_collections import ConfigDict
 
-PLAIN = ("all_to_all", "no_registers", "no_cell_mask", "no_hard_negatives", "m2", "sphere")
+from configs import common, five_modal
+
+PLAIN = (
+    "all_to_all",
+    "no_registers",
+    "no_cell_mask",
+    "no_hard_negatives",
+    "m2",
+    "sphere",
+)
 
 
 def get_config(arg: str = "") -> ConfigDict:
     args = common.parse(arg, variant="all_to_all")
     rest = ",".join(
-        filter(None, [f"size={args['size']}", f"data={args['data']}", "tiny" if args["tiny"] else ""])
+        filter(
+            None,
+            [
+                f"size={args['size']}",
+                f"data={args['data']}",
+                "tiny" if args["tiny"] else "",
+            ],
+        )
     )
     config = five_modal.get_config(rest)
     with config.unlocked():
@@ -45,7 +60,11 @@ def change(config: ConfigDict, variant: str) -> None:
     towers = list(config.towers)
     if kind == "pivot" and value in towers:
         config.loss.pairs = f"pivot:{value}"
-    elif kind == "pair" and set(value.split("_")) <= set(towers) and value.count("_") == 1:
+    elif (
+        kind == "pair"
+        and set(value.split("_")) <= set(towers)
+        and value.count("_") == 1
+    ):
         for name in set(towers) - set(value.split("_")):
             del config.towers[name]
     elif kind == "sigma" and value.replace(".", "", 1).isdigit():

@@ -30,21 +30,29 @@ def parse(arg: str, **defaults: Any) -> dict[str, Any]:
     for item in filter(None, (part.strip() for part in (arg or "").split(","))):
         key, given, value = item.partition("=")
         if key not in out:
-            raise ValueError(f"config argument {key!r}: unknown; allowed: {', '.join(out)}")
+            raise ValueError(
+                f"config argument {key!r}: unknown; allowed: {', '.join(out)}"
+            )
         if isinstance(defaults.get(key, out[key]), bool):
             if given and value not in ("True", "False", "true", "false", "0", "1"):
-                raise ValueError(f"config argument {key}: got {value!r}; allowed: true, false")
+                raise ValueError(
+                    f"config argument {key}: got {value!r}; allowed: true, false"
+                )
             out[key] = not given or value in ("True", "true", "1")
         else:
             out[key] = type(out[key])(value)
     if out["size"] not in SIZES:
-        raise ValueError(f"config argument size: got {out['size']!r}; allowed: {', '.join(SIZES)}")
+        raise ValueError(
+            f"config argument size: got {out['size']!r}; allowed: {', '.join(SIZES)}"
+        )
     return out
 
 
 def name(base: str, arg: str) -> str:
     """A folder name that tells the arguments apart."""
-    return "-".join(filter(None, [base, (arg or "").replace("/", "_").replace(",", "-")]))
+    return "-".join(
+        filter(None, [base, (arg or "").replace("/", "_").replace(",", "-")])
+    )
 
 
 def training(size: str) -> ConfigDict:
@@ -100,7 +108,9 @@ def training(size: str) -> ConfigDict:
     return config
 
 
-def tower(data: dict[str, Any], net: dict[str, Any], module: str = "") -> dict[str, Any]:
+def tower(
+    data: dict[str, Any], net: dict[str, Any], module: str = ""
+) -> dict[str, Any]:
     """One entry of config.towers.
 
     Args:

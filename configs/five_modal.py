@@ -10,8 +10,9 @@ python launch/train.py --config=configs/five_modal.py:size=B,data=NAME --data_di
 The street view of `earth` is rendered from elevation and imagery, never a photograph.
 """
 
-from configs import common
 from ml_collections import ConfigDict
+
+from configs import common
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -72,8 +73,12 @@ def paper(size: str) -> dict:
     block = shape | {"width": vit["width"]}
     image = block | {"patch": 16}
     return {
-        "aerial": common.tower({"size": 224, "shift": 2, "jitter": 0.1, "symmetry": True}, image),
-        "street": common.tower({"views": 4, "height": 224, "width": 224, "jitter": 0.1}, image),
+        "aerial": common.tower(
+            {"size": 224, "shift": 2, "jitter": 0.1, "symmetry": True}, image
+        ),
+        "street": common.tower(
+            {"views": 4, "height": 224, "width": 224, "jitter": 0.1}, image
+        ),
         "dsm": common.tower(
             {"size": 224, "shift": 2, "scale_m": 30.0, "clip": 20.0, "symmetry": True},
             image | {"pool": "cls", "registers": 4},

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trains a config, resumes it, and prints the retrieval table at its end.
 
-python launch/train.py --config=configs/five_modal.py [--workdir=DIR] [--config.key=value]
+python launch/train.py --config=FILE.py[:arguments] [--workdir=DIR] [--config.KEY=VALUE]
 
-Exit codes: 0 done, 1 error, 2 usage, 4 loss not finite, 75 stopped by a signal and saved.
+Exit codes: 0 done, 1 error, 2 usage, 4 loss not finite, 75 stopped by a signal, saved.
 """
 
 import pathlib
@@ -16,28 +16,43 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "FILE.py[:arguments]", lock_config=True)
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default runs/<config>.")
-DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "Folder of the datasets; default $UNIGEO_DATA_DIR, else the user's cache."
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "FILE.py[:arguments]", lock_config=True
 )
-COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0, for several processes.")
-NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes of the job, with --coordinator.")
-PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, with --coordinator.")
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run; default runs/<config>."
+)
+DATA_DIR = flags.DEFINE_string(
+    "data_dir",
+    None,
+    "Folder of the datasets; default $UNIGEO_DATA_DIR, else the user's cache.",
+)
+COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "host:port of process 0, for several processes."
+)
+NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "Processes of the job, with --coordinator."
+)
+PROCESS_ID = flags.DEFINE_integer(
+    "process_id", None, "Number of this process, with --coordinator."
+)
 
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     if CONFIG.value is None:
-        raise app.UsageError("--config is required, e.g. --config=configs/five_modal.py")
+        raise app.UsageError(
+            "--config is required, e.g. --config=configs/five_modal.py"
+        )
     logging.set_verbosity(logging.WARNING)
     import jax
 
     from unigeo_jax import sharding, train, workdir
+    from unigeo_jax.data import datasets
 
     sharding.start_processes(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
-    workdir.compilation_cache()
+    workdir.compilation_cache(datasets.default_data_dir() / ".xla")
     folder = pathlib.Path(WORKDIR.value or f"runs/{CONFIG.value.name}")
     data_dir = pathlib.Path(DATA_DIR.value) if DATA_DIR.value else None
     try:

@@ -7,8 +7,8 @@ import importlib
 import jax
 import numpy as np
 import pytest
-from configs import ablations, common, five_modal
 
+from configs import ablations, common, five_modal
 from unigeo_jax import modalities, sharding, train
 from unigeo_jax.data import pipeline
 

@@ -54,7 +54,9 @@ def losses(folder):
 
 def final_state(folder, step):
     with ocp.StandardCheckpointer() as reader:
-        return reader.restore((folder / "checkpoints" / str(step) / "default").absolute())
+        return reader.restore(
+            (folder / "checkpoints" / str(step) / "default").absolute()
+        )
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,12 @@ def test_a_run_writes_what_the_contract_says(finished):
     assert about["versions"]["jax"] == jax.__version__
     lines = metrics(folder)
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
-    wanted = {"loss", "loss/aerial-coords", "temperature/aerial-coords", "examples_per_s"}
+    wanted = {
+        "loss",
+        "loss/aerial-coords",
+        "temperature/aerial-coords",
+        "examples_per_s",
+    }
     assert wanted | {"data_wait_s", "grad_norm", "here/text"} <= lines[-1].keys()
     assert list((folder / "tensorboard").glob("events.*"))
     results = json.loads((folder / "eval" / "4.json").read_text())
@@ -105,7 +112,11 @@ def wait_for_step(folder, step):
 
 @pytest.mark.slow
 def test_a_run_killed_at_a_random_step_ends_with_the_same_bits(earth_tiny, tmp_path):
-    flags = ("--config.steps=24", "--config.checkpoint.every=4", "--config.eval.gallery=16")
+    flags = (
+        "--config.steps=24",
+        "--config.checkpoint.every=4",
+        "--config.eval.gallery=16",
+    )
     finish(start(tmp_path / "straight", earth_tiny, *flags))
     step = random.SystemRandom().randrange(5, 23)
     victim = start(tmp_path / "killed", earth_tiny, *flags)
@@ -117,7 +128,9 @@ def test_a_run_killed_at_a_random_step_ends_with_the_same_bits(earth_tiny, tmp_p
     assert "from step 0" not in out, f"killed at step {step}"
     a, b = final_state(tmp_path / "straight", 24), final_state(tmp_path / "killed", 24)
     jax.tree.map(np.testing.assert_array_equal, a, b)
-    assert losses(tmp_path / "straight") == losses(tmp_path / "killed"), f"killed at step {step}"
+    assert losses(tmp_path / "straight") == losses(tmp_path / "killed"), (
+        f"killed at step {step}"
+    )
 
 
 @pytest.mark.slow
@@ -139,20 +152,30 @@ def free_port():
 
 @pytest.mark.slow
 @pytest.mark.multiprocess
-def test_one_device_eight_devices_and_two_processes_give_one_loss_curve(earth_tiny, tmp_path):
+def test_one_device_eight_devices_and_two_processes_give_one_loss_curve(
+    earth_tiny, tmp_path
+):
     flags = ("--config.steps=20", "--config.checkpoint.every=20")
     finish(start(tmp_path / "one", earth_tiny, *flags))
-    finish(start(tmp_path / "eight", earth_tiny, *flags, "--config.mesh.fsdp=2", devices=8))
+    finish(
+        start(tmp_path / "eight", earth_tiny, *flags, "--config.mesh.fsdp=2", devices=8)
+    )
     job = [f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=2"]
     pair = [
-        start(tmp_path / "two", earth_tiny, *flags, *job, f"--process_id={p}", devices=4)
+        start(
+            tmp_path / "two", earth_tiny, *flags, *job, f"--process_id={p}", devices=4
+        )
         for p in range(2)
     ]
     for process in pair:
         finish(process)
     assert len(losses(tmp_path / "one")) == 20
-    np.testing.assert_allclose(losses(tmp_path / "eight"), losses(tmp_path / "one"), rtol=1e-5)
-    np.testing.assert_allclose(losses(tmp_path / "two"), losses(tmp_path / "one"), rtol=1e-5)
+    np.testing.assert_allclose(
+        losses(tmp_path / "eight"), losses(tmp_path / "one"), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        losses(tmp_path / "two"), losses(tmp_path / "one"), rtol=1e-5
+    )
     a = json.loads((tmp_path / "one" / "eval" / "20.json").read_text())
     b = json.loads((tmp_path / "two" / "eval" / "20.json").read_text())
     assert a["test"].keys() == b["test"].keys()
@@ -163,18 +186,37 @@ def test_one_device_eight_devices_and_two_processes_give_one_loss_curve(earth_ti
     [
         (["--config.stepz=3"], "configs/five_modal.py:tiny", 2, ["stepz"]),
         ([], "configs/five_modal.py:size=XXL", 2, ["XXL", "mini, S, B, L"]),
-        (["--config.data.name=mars"], "configs/five_modal.py:tiny", 1, ["mars", "earth"]),
-        (["--config.mesh.fsdp=3"], "configs/five_modal.py:tiny", 1, ["fsdp=3", "devices"]),
-        (["--config.dtype=float8"], "configs/five_modal.py:tiny", 1, ["float8", "bfloat16"]),
+        (
+            ["--config.data.name=mars"],
+            "configs/five_modal.py:tiny",
+            1,
+            ["mars", "earth"],
+        ),
+        (
+            ["--config.mesh.fsdp=3"],
+            "configs/five_modal.py:tiny",
+            1,
+            ["fsdp=3", "devices"],
+        ),
+        (
+            ["--config.dtype=float8"],
+            "configs/five_modal.py:tiny",
+            1,
+            ["float8", "bfloat16"],
+        ),
     ],
 )
-def test_wrong_input_gives_one_clear_error(earth_tiny, tmp_path, flags, config, code, parts):
+def test_wrong_input_gives_one_clear_error(
+    earth_tiny, tmp_path, flags, config, code, parts
+):
     folder = tmp_path / "run"
     _, err = finish(start(folder, earth_tiny, *flags, config=config), expected=code)
     for part in parts:
         assert part in err
     assert "Traceback" not in err
-    assert not (folder / "checkpoints").exists() or not any((folder / "checkpoints").iterdir())
+    assert not (folder / "checkpoints").exists() or not any(
+        (folder / "checkpoints").iterdir()
+    )
 
 
 def test_a_workdir_of_another_config_is_refused_and_left_alone(finished, earth_tiny):
@@ -187,7 +229,9 @@ def test_a_workdir_of_another_config_is_refused_and_left_alone(finished, earth_t
 
 def test_what_does_not_change_the_run_may_differ(finished, earth_tiny):
     folder, _ = finished
-    finish(start(folder, earth_tiny, "--config.eval.gallery=16", "--config.log_every=2"))
+    finish(
+        start(folder, earth_tiny, "--config.eval.gallery=16", "--config.log_every=2")
+    )
 
 
 def test_a_workdir_that_cannot_be_made_is_refused(earth_tiny, tmp_path):

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from configs import five_modal
 
+from configs import five_modal
 from unigeo_jax import optim
 
 
@@ -15,7 +15,10 @@ from unigeo_jax import optim
 def params():
     keys = iter(jax.random.split(jax.random.key(1), 4))
     return {
-        "aerial": {"kernel": jax.random.normal(next(keys), (4, 3)), "bias": jnp.ones(3)},
+        "aerial": {
+            "kernel": jax.random.normal(next(keys), (4, 3)),
+            "bias": jnp.ones(3),
+        },
         "coords": {
             "frequencies": jax.random.normal(next(keys), (2, 2, 2)),
             "registers": jax.random.normal(next(keys), (1, 2, 3)),
@@ -60,7 +63,9 @@ def test_updates_equal_adamw_written_out(config, params):
 
 def test_frequencies_get_no_update_at_all(config, params):
     got = run(config, params, jax.tree.map(jnp.ones_like, params))
-    np.testing.assert_array_equal(got["coords"]["frequencies"], params["coords"]["frequencies"])
+    np.testing.assert_array_equal(
+        got["coords"]["frequencies"], params["coords"]["frequencies"]
+    )
     assert not np.array_equal(got["coords"]["registers"], params["coords"]["registers"])
 
 

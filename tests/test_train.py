@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The unigeo_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""One step and many: equal on any layout of devices, safe from NaN, open to modalities."""
+"""Steps: equal on any layout of devices, safe from NaN, open to new modalities."""
 
 import itertools
 
@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from configs import common, five_modal
 
+from configs import common, five_modal
 from unigeo_jax import checkpoint, modalities, sharding, tasks, train
 from unigeo_jax.data import datasets, pipeline
 
@@ -66,7 +66,9 @@ def test_the_loss_falls(straight):
 
 
 @pytest.mark.parametrize(("data", "fsdp"), [(8, 1), (2, 4)])
-def test_eight_devices_give_the_losses_of_one(earth_tiny, straight, monkeypatch, data, fsdp):
+def test_eight_devices_give_the_losses_of_one(
+    earth_tiny, straight, monkeypatch, data, fsdp
+):
     monkeypatch.setattr(sharding, "MIN_FSDP_SIZE", 1)
     config = tiny(steps=12)
     run, mesh = prepare(config, data=data, fsdp=fsdp)
@@ -90,7 +92,9 @@ def test_a_run_saved_on_eight_devices_goes_on_with_four_and_with_one(
         state = saves.restore(start, run.abstract) if start else run.init()
         if kept is not None:  # every bit survives the change of layout
             jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), kept)
-        state, part = steps(run, mesh, state, host_batches(config, earth_tiny, start), 4)
+        state, part = steps(
+            run, mesh, state, host_batches(config, earth_tiny, start), 4
+        )
         losses += part
         saves.save(start + 4, state)
         saves.wait()
@@ -162,11 +166,16 @@ def test_one_file_and_one_config_line_add_night_lights(earth_tiny):
         before, sharding.to_global(next(host_batches(config, earth_tiny)), mesh)
     )
     assert float(values["here/night"]) == 1.0
-    assert len([name for name in values if name.startswith("loss/") and "night" in name]) == 10
+    assert (
+        len([name for name in values if name.startswith("loss/") and "night" in name])
+        == 10
+    )
     # Warm-up starts at rate zero: the second step is the first that moves.
     batch = next(host_batches(config, earth_tiny, start=1))
     state, _ = run.step(state, sharding.to_global(batch, mesh))
-    moved = jax.tree.map(lambda a, b: np.any(a != b), before_host, jax.device_get(state.params["night"]))
+    moved = jax.tree.map(
+        lambda a, b: np.any(a != b), before_host, jax.device_get(state.params["night"])
+    )
     assert all(jax.tree.leaves(moved))
 
 

@@ -62,5 +62,7 @@ class Checkpoints:
 def abstract_like(state: Any, shardings: Any) -> Any:
     """ShapeDtypeStructs of `state` that carry `shardings`."""
     return jax.tree.map(
-        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, shardings
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+        state,
+        shardings,
     )

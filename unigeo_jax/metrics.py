@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The unigeo_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Writes metrics.jsonl (one object a line) and TensorBoard events; only process 0 does."""
+"""Writes metrics.jsonl (one object a line) and TensorBoard events, on process 0."""
 
 import json
 import math
@@ -11,7 +11,7 @@ import jax
 
 
 class Writer:
-    """Appends scalars by step. A resumed run first drops the lines of steps to be redone.
+    """Appends scalars by step; a resumed run first drops the steps to be redone.
 
     Args:
       folder: the workdir.
@@ -31,10 +31,12 @@ class Writer:
         self._file = path.open("a", encoding="utf-8")
         import tensorboardX
 
-        self._events = tensorboardX.SummaryWriter(str(folder / "tensorboard"), purge_step=resume_step + 1, write_to_disk=True)
+        self._events = tensorboardX.SummaryWriter(
+            str(folder / "tensorboard"), purge_step=resume_step + 1, write_to_disk=True
+        )
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """Writes one line; a value that is not finite becomes null, which JSON can hold."""
+        """Writes one line; a value that is not finite becomes null."""
         if self._file is None or self._events is None:
             return
         clean = {k: float(v) if math.isfinite(v) else None for k, v in values.items()}

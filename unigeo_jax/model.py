@@ -72,7 +72,7 @@ _FIELDS = ("towers", "dim", "dtype", "init_tau", "log_tau", "parent", "name", "s
 def pairs(names: Sequence[str]) -> list[tuple[str, str]]:
     """List the unordered pairs of modalities, m = n included, as in `log_tau`."""
     rows, columns = np.triu_indices(len(names))
-    return [(names[r], names[c]) for r, c in zip(rows, columns, strict=True)]
+    return [(names[int(r)], names[int(c)]) for r, c in zip(rows, columns, strict=True)]
 
 
 def pair_index(names: Sequence[str], a: str, b: str) -> int:

@@ -44,6 +44,10 @@ def decay_mask(params: Any) -> Any:
 def scale_by_tower(rates: dict[str, float]) -> optax.GradientTransformation:
     """Multiplies the updates of each tower by its relative learning rate."""
 
+    def init(params: Any) -> Any:
+        del params
+        return optax.EmptyState()
+
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         del params
         scaled = jax.tree_util.tree_map_with_path(
@@ -51,7 +55,7 @@ def scale_by_tower(rates: dict[str, float]) -> optax.GradientTransformation:
         )
         return scaled, state
 
-    return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
+    return optax.GradientTransformation(init, update)
 
 
 def make(config: Any, params: Any, steps: int) -> optax.GradientTransformation:
@@ -75,4 +79,6 @@ def make(config: Any, params: Any, steps: int) -> optax.GradientTransformation:
         scale_by_tower(rates),
         optax.scale_by_learning_rate(schedule(o.lr, steps, o.warmup)),
     )
-    return optax.partition({"train": train, "frozen": optax.set_to_zero()}, labels(params, frozen))
+    return optax.partition(
+        {"train": train, "frozen": optax.set_to_zero()}, labels(params, frozen)
+    )

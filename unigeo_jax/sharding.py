@@ -25,7 +25,7 @@ def start_processes(
     """Joins a job of several processes, where there is one.
 
     With a coordinator address the three arguments say everything. Without, a TPU pod or
-    a SLURM step of several tasks is recognised by its environment; else nothing happens.
+    a SLURM step of several tasks is known by its environment; else nothing happens.
     """
     hosts = os.environ.get("TPU_WORKER_HOSTNAMES", "").count(",") + 1
     tasks = int(os.environ.get("SLURM_NTASKS", "1"))
@@ -36,7 +36,7 @@ def start_processes(
 
 
 def make_mesh(
-    data: int = -1, fsdp: int = 1, devices: Sequence[jax.Device] | None = None
+    data: int = -1, fsdp: int = 1, devices: Sequence[Any] | None = None
 ) -> Mesh:
     """Lays devices, by default all of the job, on a (data, fsdp) grid.
 
@@ -51,7 +51,10 @@ def make_mesh(
     devices = jax.devices() if devices is None else devices
     count = len(devices)
     if fsdp < 1 or (data < 1 and data != -1):
-        raise ValueError(f"config.mesh: got data={data}, fsdp={fsdp}; allowed: fsdp >= 1, data >= 1 or -1 (the rest)")
+        raise ValueError(
+            f"config.mesh: got data={data}, fsdp={fsdp};"
+            " allowed: fsdp >= 1, data >= 1 or -1 (the rest)"
+        )
     if data == -1:
         data = max(count // fsdp, 1)
     if data * fsdp != count:
@@ -93,7 +96,9 @@ def fsdp_spec(shape: tuple[int, ...], axis_size: int) -> P:
 def state_shardings(abstract: Any, mesh: Mesh) -> Any:
     """NamedSharding for every leaf of an abstract (eval_shape) state."""
     size = mesh.shape["fsdp"]
-    return jax.tree.map(lambda x: NamedSharding(mesh, fsdp_spec(x.shape, size)), abstract)
+    return jax.tree.map(
+        lambda x: NamedSharding(mesh, fsdp_spec(x.shape, size)), abstract
+    )
 
 
 def to_global(batch: Any, mesh: Mesh) -> Any:

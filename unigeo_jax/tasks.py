@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
-from unigeo_jax import sharding
 from unigeo_jax.losses import contrastive as contrastive_loss
 from unigeo_jax.model import GeoModel
 from unigeo_jax.types import Batch
@@ -39,30 +39,35 @@ def compute_dtype(name: str) -> jnp.dtype:
     if name == "auto":
         name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     if name not in ("float32", "bfloat16"):
-        raise ValueError(f"config.dtype: got {name!r}; allowed: auto, float32, bfloat16")
+        raise ValueError(
+            f"config.dtype: got {name!r}; allowed: auto, float32, bfloat16"
+        )
     return jnp.dtype(name)
 
 
 def contrastive(config: Any, mesh: Mesh) -> Task:
-    """All-pairs InfoNCE over the towers of `config.towers` (design decisions 5 and 6)."""
+    """All-pairs InfoNCE over the towers of `config.towers`, keys gathered once."""
     dtype = compute_dtype(config.dtype)
     names = tuple(config.towers)
     model = build_model(config, dtype)
     weights_mm = pair_weights(names, config.loss)
     tau_range = (config.loss.tau_min, config.loss.tau_max)
 
+    def apply(params: Any, *args: Any, **options: Any) -> Any:
+        return model.apply({"params": params}, *args, **options)
+
     def init(key: jax.Array, batch: Batch) -> Any:
         return model.init(key, batch["x"])["params"]
 
     def gather(x: jax.Array) -> jax.Array:
-        """The global batch on every device; stacked modalities make it one collective."""
-        return jax.lax.with_sharding_constraint(x, sharding.replicated(mesh))
+        """The global batch on every device; stacking makes it one collective."""
+        return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, P()))
 
     def loss_fn(params: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, dict]:
         rngs = {"dropout": key}
-        z_mbd = model.apply({"params": params}, batch["x"], train=True, rngs=rngs)
+        z_mbd = apply(params, batch["x"], train=True, rngs=rngs)
         here_mb = jnp.stack([batch["here"][name] for name in names])
-        tau_mm = model.apply({"params": params}, method="tau_mm")
+        tau_mm = apply(params, method="tau_mm")
         cell_b2 = batch["cell"]
         if not config.loss.same_cell_mask:
             rows = jnp.arange(cell_b2.shape[0], dtype=jnp.int32)
@@ -84,7 +89,7 @@ def contrastive(config: Any, mesh: Mesh) -> Task:
         return params | {"log_tau": jnp.clip(params["log_tau"], low, high)}
 
     def embed(params: Any, x: Any) -> jax.Array:
-        return model.apply({"params": params}, x, train=False)
+        return apply(params, x, train=False)
 
     return Task(init, loss_fn, project, embed)
 
@@ -95,7 +100,9 @@ def build_model(config: Any, dtype: jnp.dtype) -> GeoModel:
         (name, tower.module or name, tower.net.to_dict())
         for name, tower in config.towers.items()
     )
-    return GeoModel(towers=towers, dim=config.dim, dtype=dtype, init_tau=config.loss.init_tau)
+    return GeoModel(
+        towers=towers, dim=config.dim, dtype=dtype, init_tau=config.loss.init_tau
+    )
 
 
 def pair_weights(names: tuple[str, ...], loss: Any) -> np.ndarray:
@@ -109,13 +116,19 @@ def pair_weights(names: tuple[str, ...], loss: Any) -> np.ndarray:
         return contrastive_loss.all_to_all(names, include_self=loss.include_self)
     if kind == "pivot" and pivot:
         return contrastive_loss.pivot(names, pivot)
-    raise ValueError(f"config.loss.pairs: got {loss.pairs!r}; allowed: all_to_all, pivot:<{'|'.join(names)}>")
+    raise ValueError(
+        f"config.loss.pairs: got {loss.pairs!r};"
+        f" allowed: all_to_all, pivot:<{'|'.join(names)}>"
+    )
 
 
 def _named(
-    names: tuple[str, ...], weights_mm: np.ndarray, pair_loss_mm: jax.Array, tau_mm: jax.Array
+    names: tuple[str, ...],
+    weights_mm: np.ndarray,
+    pair_loss_mm: jax.Array,
+    tau_mm: jax.Array,
 ) -> dict[str, jax.Array]:
-    """loss/<a>-<b> for every ordered pair asked for, temperature/<a>-<b> for unordered."""
+    """Names loss/<a>-<b> by ordered pair, temperature/<a>-<b> by unordered pair."""
     out = {}
     for a, query in enumerate(names):
         for b, key in enumerate(names):

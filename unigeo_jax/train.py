@@ -34,14 +34,18 @@ class TrainState:
     opt_state: Any
 
 
-def make_step(task: tasks.Task, tx: optax.GradientTransformation, seed: int) -> Callable:
+def make_step(
+    task: tasks.Task, tx: optax.GradientTransformation, seed: int
+) -> Callable:
     """Returns step(state, batch) -> (state, metrics), one optimiser update.
 
     If the loss or the gradient norm is not finite, parameters and moments stay as they
     are (on every device alike: both numbers are global) and `skipped` counts up.
     """
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+    def step(
+        state: TrainState, batch: Batch
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         grad_fn = jax.value_and_grad(task.loss_fn, has_aux=True)
         (loss, values), grads = grad_fn(state.params, batch, key)
@@ -59,7 +63,9 @@ def make_step(task: tasks.Task, tx: optax.GradientTransformation, seed: int) -> 
         values = values | {"loss": loss, "grad_norm": grad_norm, "skipped": skipped}
         for name, here_b in batch["here"].items():
             values[f"here/{name}"] = jnp.mean(here_b.astype(jnp.float32))
-        new = TrainState(step=state.step + 1, skipped=skipped, params=params, opt_state=opt_state)
+        new = TrainState(
+            step=state.step + 1, skipped=skipped, params=params, opt_state=opt_state
+        )
         return new, values
 
     return step
@@ -104,10 +110,14 @@ def prepare(config: Any, mesh: Mesh, example: Batch) -> Prepared:
         donate_argnums=0,
     )
     init_sharded = jax.jit(init, out_shardings=shardings)
-    return Prepared(task, init_sharded, step, checkpoint.abstract_like(abstract, shardings))
+    return Prepared(
+        task, init_sharded, step, checkpoint.abstract_like(abstract, shardings)
+    )
 
 
-def fit(config: Any, folder: pathlib.Path, data_dir: pathlib.Path | None = None) -> TrainState:
+def fit(
+    config: Any, folder: pathlib.Path, data_dir: pathlib.Path | None = None
+) -> TrainState:
     """Trains `config` in `folder`, from wherever the folder stands, and evaluates.
 
     Args:
@@ -122,18 +132,25 @@ def fit(config: Any, folder: pathlib.Path, data_dir: pathlib.Path | None = None)
     """
     mesh = sharding.make_mesh(**config.mesh)
     if config.batch % mesh.size:
-        raise ValueError(f"config.batch: got {config.batch}; allowed: a multiple of {mesh.size} devices")
+        raise ValueError(
+            f"config.batch: got {config.batch}; "
+            f"allowed: a multiple of {mesh.size} devices"
+        )
     workdir.claim(folder, config)
     readers = pipeline.readers(config.towers, modalities.get)
     source, index = datasets.load(config.data.name, config.data.split, data_dir)
-    pipeline.check_modalities(source, readers, f"{config.data.name}:{config.data.split}")
+    pipeline.check_modalities(
+        source, readers, f"{config.data.name}:{config.data.split}"
+    )
 
     # Where the state comes from: 1. this workdir's newest checkpoint, 2. scratch.
     saves = checkpoint.Checkpoints(folder / "checkpoints", config.checkpoint.keep)
     start = saves.latest() or 0
     run = prepare(config, mesh, pipeline.example_batch(readers))
     state = saves.restore(start, run.abstract) if start else run.init()
-    workdir.say(f"{count(state.params):,} parameters, {mesh.size} devices, from step {start}")
+    workdir.say(
+        f"{count(state.params):,} parameters, {mesh.size} devices, from step {start}"
+    )
 
     batches = pipeline.train_batches(
         source,
@@ -148,7 +165,9 @@ def fit(config: Any, folder: pathlib.Path, data_dir: pathlib.Path | None = None)
     writer = metrics.Writer(folder, start)
     evaluator = make_evaluator(config, mesh, run.task, readers, data_dir)
     try:
-        state = loop(config, folder, mesh, run.step, state, batches, saves, writer, evaluator)
+        state = loop(
+            config, folder, mesh, run.step, state, batches, saves, writer, evaluator
+        )
     finally:
         writer.close()
         saves.close()
@@ -195,12 +214,18 @@ def loop(
             if stop:
                 saves.wait()
                 raise workdir.Preempted(f"stopped by a signal; saved step {number}")
-            if number != config.steps and config.eval.every and number % config.eval.every == 0:
+            if (
+                number != config.steps
+                and config.eval.every
+                and number % config.eval.every == 0
+            ):
                 progress.note(evaluate(folder, number, evaluator(state.params)))
         profile.close()
     saves.wait()
     workdir.say(evaluate(folder, config.steps, evaluator(state.params)))
-    workdir.say(f"written to {folder}: config.json metrics.jsonl tensorboard/ checkpoints/ eval/")
+    workdir.say(
+        f"in {folder}: config.json metrics.jsonl tensorboard/ checkpoints/ eval/"
+    )
     return state
 
 
@@ -211,7 +236,7 @@ def make_evaluator(
     readers: list[pipeline.Reader],
     data_dir: pathlib.Path | None,
 ) -> Callable[[Any], dict[str, dict]]:
-    """Returns evaluate(params) -> {split: retrieval result} over `config.eval.splits`."""
+    """Returns params -> {split: retrieval result} over `config.eval.splits`."""
     embed = jax.jit(task.embed, out_shardings=sharding.replicated(mesh))
     batch = -(-config.eval.batch // mesh.size) * mesh.size
     names = [name for name, _, _ in readers]
@@ -220,14 +245,20 @@ def make_evaluator(
         source, index = datasets.load(config.data.name, split, data_dir)
         parts, here = [], []
         numbers = []
-        chunks = pipeline.gallery(source, index, readers, size=config.eval.gallery, batch=batch)
+        chunks = pipeline.gallery(
+            source, index, readers, size=config.eval.gallery, batch=batch
+        )
         for chunk, local in chunks:
             real = chunk >= 0
             x = sharding.to_global({"x": local["x"], "here": local["here"]}, mesh)
             parts.append(np.asarray(embed(params, x["x"]))[:, real])
             here.append(np.stack([host(x["here"][name], mesh)[real] for name in names]))
             numbers.append(chunk[real])
-        z_mnd, here_mn, rows = np.concatenate(parts, 1), np.concatenate(here, 1), np.concatenate(numbers)
+        z_mnd, here_mn, rows = (
+            np.concatenate(parts, 1),
+            np.concatenate(here, 1),
+            np.concatenate(numbers),
+        )
         return retrieval.run(
             dict(zip(names, z_mnd, strict=True)),
             dict(zip(names, here_mn, strict=True)),
@@ -236,7 +267,9 @@ def make_evaluator(
             index["block"][rows],
         )
 
-    return lambda params: {split: one_split(params, split) for split in config.eval.splits}
+    return lambda params: {
+        split: one_split(params, split) for split in config.eval.splits
+    }
 
 
 def evaluate(folder: pathlib.Path, step: int, results: dict[str, dict]) -> str:

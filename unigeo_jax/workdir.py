@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The unigeo_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""The run's folder and its surroundings: config.json, signals, progress, profiler window."""
+"""The run's folder and its surroundings: config.json, signals, progress, profiler."""
 
 import importlib.metadata
 import json
@@ -19,22 +19,25 @@ from jax.experimental import multihost_utils
 # What a resumed run may change: nothing here alters parameters or the order of places.
 FREE_KEYS = ("checkpoint", "eval", "log_every", "max_skips", "mesh", "profile")
 FREE_DATA_KEYS = ("cache_mb", "prefetch", "threads", "workers")
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "grain",
+    "tensorflow-datasets",
+    "numpy",
+)
 
 
-def user_cache() -> pathlib.Path:
-    """The user's cache folder for this project."""
-    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(base) / "unigeo_jax"
-
-
-def compilation_cache() -> None:
+def compilation_cache(folder: pathlib.Path) -> None:
     """Keeps compiled programs between runs, unless JAX was told where to already."""
-    if jax.config.jax_compilation_cache_dir is None:
-        jax.config.update("jax_compilation_cache_dir", str(user_cache() / "xla"))
+    if jax.config.values["jax_compilation_cache_dir"] is None:
+        jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
-class Preempted(Exception):  # noqa: N818 - not an error: the run is safe and to be continued
+class Preempted(Exception):
     """The run was asked to stop and has saved its state."""
 
 
@@ -83,7 +86,12 @@ def claim(folder: pathlib.Path, config: Any) -> None:
             )
     write_json(
         path,
-        {"config": wanted, "versions": _versions(), "commit": _commit(), "python": sys.version.split()[0]},
+        {
+            "config": wanted,
+            "versions": _versions(),
+            "commit": _commit(),
+            "python": sys.version.split()[0],
+        },
     )
 
 
@@ -93,7 +101,9 @@ def _differences(old: dict, new: dict) -> list[tuple[str, Any, Any]]:
     return [
         (key, a.get(key, "nothing"), b.get(key, "nothing"))
         for key in sorted({*a, *b})
-        if a.get(key) != b.get(key) and key not in free and key.split(".")[0] not in free
+        if a.get(key) != b.get(key)
+        and key not in free
+        and key.split(".")[0] not in free
     ]
 
 
@@ -113,14 +123,24 @@ def _commit() -> str:
     """Commit of the source tree the package runs from, '+' if it has local changes."""
     here = pathlib.Path(__file__).parent
     try:
-        run = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=40"]
-        return subprocess.run(run, capture_output=True, text=True, check=True).stdout.strip()
+        run = [
+            "git",
+            "-C",
+            str(here),
+            "describe",
+            "--always",
+            "--dirty=+",
+            "--abbrev=40",
+        ]
+        return subprocess.run(
+            run, capture_output=True, text=True, check=True
+        ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
 
 class Signals:
-    """Turns the first SIGTERM into a stop that all processes agree on; a second one kills."""
+    """Turns a first SIGTERM into a stop that all processes agree on; a second kills."""
 
     def __init__(self) -> None:
         self._asked = False

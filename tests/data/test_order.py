@@ -33,7 +33,9 @@ def test_the_order_depends_on_seed_and_position_only(places):
 
 
 def test_the_number_of_steps_does_not_change_the_order(places):
-    np.testing.assert_array_equal(batch(make(places), 7), batch(make(places, steps=9), 7))
+    np.testing.assert_array_equal(
+        batch(make(places), 7), batch(make(places, steps=9), 7)
+    )
 
 
 def test_uniform_draws_visit_every_place_once_an_epoch(places):
@@ -46,7 +48,9 @@ def test_uniform_draws_visit_every_place_once_an_epoch(places):
 def spread(places, numbers):
     """Mean great-circle spread of places about their centre, as chord length."""
     lat, lon = np.radians(places[0][numbers]), np.radians(places[1][numbers])
-    xyz = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], 1)
+    xyz = np.stack(
+        [np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], 1
+    )
     return np.linalg.norm(xyz - xyz.mean(0), axis=1).mean()
 
 
@@ -80,7 +84,10 @@ def test_places_across_the_antimeridian_wrap():
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"fraction": 1.5}, "got 1.5; allowed: 0 to 1"), ({"size": 0}, "got 0; allowed: 1 or more")],
+    [
+        ({"fraction": 1.5}, "got 1.5; allowed: 0 to 1"),
+        ({"size": 0}, "got 0; allowed: 1 or more"),
+    ],
 )
 def test_a_fraction_or_size_out_of_range_is_refused(places, changes, message):
     with pytest.raises(ValueError, match=message):

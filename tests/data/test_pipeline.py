@@ -7,15 +7,19 @@ import types
 import jax
 import numpy as np
 import pytest
-from configs import common
 
+from configs import common
 from unigeo_jax.data import pipeline
 
 
 def fake_source(n=40, absent=()):
     """Records whose values say who they are; `absent` places lack the height."""
     return [
-        {"lat": float(i), "lon": 2.0 * i, "height": None if i in absent else np.float32(i)}
+        {
+            "lat": float(i),
+            "lon": 2.0 * i,
+            "height": None if i in absent else np.float32(i),
+        }
         for i in range(n)
     ]
 
@@ -27,7 +31,9 @@ def _read(record, rng, scale=1.0):
     return np.array([scale * record["height"], noise], np.float32)
 
 
-HEIGHT = types.SimpleNamespace(spec=lambda scale=1.0: np.zeros(2, np.float32), read=_read)
+HEIGHT = types.SimpleNamespace(
+    spec=lambda scale=1.0: np.zeros(2, np.float32), read=_read
+)
 READERS = [("height", HEIGHT, {"scale": 2.0}), ("again", HEIGHT, {})]
 
 
@@ -81,7 +87,9 @@ def test_more_threads_change_nothing():
 
 def test_modalities_of_a_place_draw_the_same_numbers():
     for batch in batches(fake_source()):
-        np.testing.assert_array_equal(batch["x"]["height"][:, 1], batch["x"]["again"][:, 1])
+        np.testing.assert_array_equal(
+            batch["x"]["height"][:, 1], batch["x"]["again"][:, 1]
+        )
         assert len(set(batch["x"]["height"][:, 1])) == 8
 
 
@@ -98,7 +106,9 @@ def test_a_record_lacking_a_modality_is_masked_and_the_others_stay():
 
 def test_a_modality_that_no_place_has_is_refused_by_name():
     source = fake_source(absent=range(40))
-    with pytest.raises(ValueError, match=r"none of 40 sampled places has again, height; record"):
+    with pytest.raises(
+        ValueError, match=r"none of 40 sampled places has again, height; record"
+    ):
         pipeline.check_modalities(source, READERS, "fake:train")
     pipeline.check_modalities(fake_source(absent=range(39)), READERS, "fake:train")
 
@@ -106,8 +116,9 @@ def test_a_modality_that_no_place_has_is_refused_by_name():
 def test_cell_words_tell_64_bit_cells_apart():
     source = fake_source(3)
     cells = np.array([7, 7 + 2**32, -1])
-    read = pipeline.ReadPlace(source, cells, READERS, augment=False).read
-    words = np.stack([read(i)["cell"] for i in range(3)])
+    words = pipeline.ReadPlaces(source, cells, READERS).batch(np.arange(3), None)[
+        "cell"
+    ]
     assert words.dtype == np.int32
     np.testing.assert_array_equal(words, [[0, 7], [1, 7], [-1, -1]])
 
@@ -121,17 +132,23 @@ def test_the_gallery_is_fixed_and_marks_its_filling():
     assert len(set(real)) == 10
     rows = np.concatenate([batch["index"] for _, batch in parts])
     np.testing.assert_array_equal(rows[numbers >= 0], real)
-    assert all(not batch["x"]["height"][:, 1].any() for _, batch in parts)  # no augmentation
+    assert all(
+        not batch["x"]["height"][:, 1].any() for _, batch in parts
+    )  # no augmentation
 
 
 def test_a_gallery_of_two_processes_is_that_of_one():
     source = fake_source()
 
     def rows(process):
-        parts = pipeline.gallery(source, index(source), READERS, size=10, batch=4, process=process)
+        parts = pipeline.gallery(
+            source, index(source), READERS, size=10, batch=4, process=process
+        )
         return [batch["index"] for _, batch in parts]
 
-    both = [np.concatenate(pair) for pair in zip(rows((0, 2)), rows((1, 2)), strict=True)]
+    both = [
+        np.concatenate(pair) for pair in zip(rows((0, 2)), rows((1, 2)), strict=True)
+    ]
     np.testing.assert_array_equal(both, rows((0, 1)))
 
 

@@ -24,6 +24,7 @@ GOLDEN = json.loads(GOLDEN_FILE.read_text()) if GOLDEN_FILE.exists() else {"case
 needs_golden = pytest.mark.skipif(not GOLDEN["cases"], reason="no golden numbers here")
 each_case = pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda c: c["name"])
 each_dtype = pytest.mark.parametrize("dtype", ["float64", "float32"])
+float32_close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
 
 
 def numbers(table):
@@ -59,13 +60,7 @@ def compiled(weights_bytes, shape, **options):
 def value_and_grads(z_mbd, here_mb, cell_b, weights_mm, tau_mm, **options):
     """((loss, aux), (grad_z, grad_tau)) at the precision of z."""
     run = compiled(weights_mm.tobytes(), weights_mm.shape, **options)
-    (value, aux), grads = run(
-        jnp.asarray(z_mbd),
-        jnp.asarray(tau_mm, z_mbd.dtype),
-        jnp.asarray(here_mb),
-        jnp.asarray(cell_b),
-    )
-    return (value, aux), grads
+    return run(z_mbd, jnp.asarray(tau_mm, z_mbd.dtype), here_mb, cell_b)
 
 
 @needs_golden
@@ -89,8 +84,7 @@ def test_golden_values_and_gradients_are_reproduced(case, dtype):
         )
         assert value.dtype == dtype
         close(value, case["loss"])
-        expected_mm = numbers(case["pair_loss"])
-        close(aux["pair_loss_mm"], expected_mm)
+        close(aux["pair_loss_mm"], numbers(case["pair_loss"]))
         np.testing.assert_array_equal(aux["pair_rows_mm"], numbers(case["pair_rows"]))
 
         grad_close(grad_z, case["grad_z"])
@@ -98,35 +92,27 @@ def test_golden_values_and_gradients_are_reproduced(case, dtype):
         # The shared temperature's gradient is on or above the diagonal, and only there.
         grad_close(np.asarray(grad_tau_mm), np.triu(numbers(case["grad_tau"])))
 
-        _, through_normalisation = jax.vjp(
-            lambda x_mbd: x_mbd / jnp.linalg.norm(x_mbd, axis=-1, keepdims=True),
-            jnp.asarray(z_mbd),
-        )
-        grad_close(
-            through_normalisation(grad_z)[0], case["grad_z_through_normalisation"]
-        )
+        (grad_x,) = jax.vjp(
+            lambda x_mbd: x_mbd / jnp.linalg.norm(x_mbd, axis=-1, keepdims=True), z_mbd
+        )[1](grad_z)
+        grad_close(grad_x, case["grad_z_through_normalisation"])
 
 
 def loop_loss(z, here, cell, weights, tau, beta=0.0):
     """The definition of the module docstring, one row at a time, in float64."""
     z, tau = np.asarray(z, np.float64), np.clip(np.asarray(tau, np.float64), 0.01, 1)
     total = weight_sum = 0.0
-    pair_loss, pair_rows = np.zeros(weights.shape), np.zeros(weights.shape, int)
+    pair_loss, pair_rows = np.zeros((2, *weights.shape))
     for m, n in zip(*np.nonzero(weights), strict=True):
         terms = []
         for i in range(z.shape[1]):
             if not (here[m, i] and here[n, i]):
                 continue
             logit = z[n] @ z[m, i] / tau[min(m, n), max(m, n)]
-            negatives = [
-                j
-                for j in range(z.shape[1])
-                if here[n, j] and np.any(cell[j] != cell[i])
-            ]
+            keys = [j for j in range(z.shape[1]) if here[n, j]]
+            negatives = [j for j in keys if np.any(cell[j] != cell[i])]
             mean = np.mean([math.exp(beta * logit[j]) for j in negatives] or [1])
-            hard = sum(
-                math.exp(logit[j]) * math.exp(beta * logit[j]) / mean for j in negatives
-            )
+            hard = sum(math.exp((1 + beta) * logit[j]) / mean for j in negatives)
             terms.append(math.log(math.exp(logit[i]) + hard) - logit[i])
         if terms:
             pair_loss[m, n], pair_rows[m, n] = np.mean(terms), len(terms)
@@ -141,7 +127,6 @@ def random_batch(seed=0, m=3, b=24, d=16, missing=0.3):
     z_mbd = rng.normal(size=(m, b, d)) + rng.normal(size=(1, b, d))
     z_mbd /= np.linalg.norm(z_mbd, axis=-1, keepdims=True)
     here_mb = rng.random((m, b)) >= missing
-    # High word equal, low word not, and the other way round: both words must count.
     cell_b2 = rng.integers(0, 4, (b, 2)).astype(np.int32)
     tau_mm = rng.uniform(0.05, 0.5, (m, m))
     return z_mbd.astype(np.float32), here_mb, cell_b2, (tau_mm + tau_mm.T) / 2
@@ -154,15 +139,14 @@ def test_random_batches_agree_with_a_plain_loop(seed, beta, dtype):
     z_mbd, here_mb, cell_b2, tau_mm = random_batch(seed, m=4)
     rng = np.random.default_rng(7)
     weights_mm = rng.uniform(0.2, 2, (4, 4)) * (rng.random((4, 4)) < 0.7)
-    expected, pair_loss, pair_rows = loop_loss(
-        z_mbd, here_mb, cell_b2, weights_mm, tau_mm, beta
-    )
+    assert (np.diag(weights_mm) > 0).any()
+    args = z_mbd, here_mb, cell_b2, weights_mm, tau_mm
+    expected, pair_loss, pair_rows = loop_loss(*args, beta)
     assert len(np.unique(cell_b2, axis=0)) < len(cell_b2)
     tolerance = {"rtol": 1e-12 if dtype == "float64" else 1e-5, "atol": 1e-12}
     with jax.enable_x64(dtype == "float64"):
-        (value, aux), _ = value_and_grads(
-            z_mbd.astype(dtype), here_mb, cell_b2, weights_mm, tau_mm, beta=beta
-        )
+        args = z_mbd.astype(dtype), *args[1:]
+        (value, aux), _ = value_and_grads(*args, beta=beta)
         np.testing.assert_allclose(value, expected, **tolerance)
         np.testing.assert_allclose(aux["pair_loss_mm"], pair_loss, **tolerance)
         np.testing.assert_array_equal(aux["pair_rows_mm"], pair_rows)
@@ -175,37 +159,34 @@ def test_gradient_agrees_with_differences_of_the_plain_loop():
     dz_mbd, dtau_mm = rng.normal(size=z_mbd.shape), rng.normal(size=(3, 3))
     dtau_mm = dtau_mm + dtau_mm.T
     z_mbd, step = z_mbd.astype(np.float64), 1e-5
-    high, low = (
-        loop_loss(
-            z_mbd + e * dz_mbd, here_mb, cell_b2, weights_mm, tau_mm + e * dtau_mm
-        )
-        for e in (step, -step)
-    )
+
+    def moved(e):
+        z, tau = z_mbd + e * dz_mbd, tau_mm + e * dtau_mm
+        return loop_loss(z, here_mb, cell_b2, weights_mm, tau)[0]
+
     with jax.enable_x64(True):
         _, slope = jax.jvp(
             lambda z, tau: contrastive.loss(z, here_mb, cell_b2, weights_mm, tau)[0],
             (jnp.asarray(z_mbd), jnp.asarray(tau_mm)),
             (jnp.asarray(dz_mbd), jnp.asarray(dtau_mm)),
         )
-    np.testing.assert_allclose(slope, (high[0] - low[0]) / (2 * step), rtol=1e-7)
+    np.testing.assert_allclose(slope, (moved(step) - moved(-step)) / (2 * step))
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.7])
 def test_what_absent_entries_hold_changes_nothing_be_it_nan(beta):
     z_mbd, here_mb, cell_b2, tau_mm = random_batch(seed=1)
     weights_mm = contrastive.all_to_all(THREE, include_self=True)
-    results = []
+    expected = None
     for filler in (0.0, np.nan, np.inf, 1e30):
         filled_mbd = np.where(here_mb[:, :, None], z_mbd, np.float32(filler))
         result = value_and_grads(
             filled_mbd, here_mb, cell_b2, weights_mm, tau_mm, beta=beta
         )
-        results.append(result)
         grad_z = np.asarray(result[1][0])
-        assert (grad_z[~here_mb] == 0).all()
-        assert np.abs(grad_z[here_mb]).max() > 0
-    for other in results[1:]:
-        jax.tree.map(np.testing.assert_array_equal, results[0], other)
+        assert (grad_z[~here_mb] == 0).all() and (grad_z[here_mb] != 0).any()
+        expected = expected or result
+        jax.tree.map(np.testing.assert_array_equal, result, expected)
 
 
 def test_a_modality_that_no_place_has_leaves_the_mean():
@@ -217,8 +198,8 @@ def test_a_modality_that_no_place_has_leaves_the_mean():
     (same, _), _ = value_and_grads(z_mbd, here_mb, cell_b2, without_mm, tau_mm)
     np.testing.assert_allclose(some, same, rtol=1e-6)
 
-    nobody_mb = np.zeros_like(here_mb)
-    (value, _), grads = value_and_grads(z_mbd, nobody_mb, cell_b2, weights_mm, tau_mm)
+    here_mb[:] = False
+    (value, _), grads = value_and_grads(z_mbd, here_mb, cell_b2, weights_mm, tau_mm)
     assert value == 0
     assert all((np.asarray(grad) == 0).all() for grad in grads)
 
@@ -227,9 +208,8 @@ def test_places_of_one_cell_are_not_each_others_negatives():
     z_mbd, here_mb, _, tau_mm = random_batch(seed=3, missing=0)
     weights_mm = contrastive.all_to_all(THREE)
     one_cell_b2 = np.full((24, 2), 9, np.int32)
-    (value, aux), grads = value_and_grads(
-        z_mbd, here_mb, one_cell_b2, weights_mm, tau_mm
-    )
+    args = z_mbd, here_mb, one_cell_b2, weights_mm, tau_mm
+    (value, aux), grads = value_and_grads(*args)
     assert value == 0
     np.testing.assert_array_equal(aux["pair_rows_mm"], 24 * weights_mm)
     assert all((np.asarray(grad) == 0).all() for grad in grads)
@@ -237,21 +217,20 @@ def test_places_of_one_cell_are_not_each_others_negatives():
     for low_word in (0, 1):
         cell_b2 = one_cell_b2.copy()
         cell_b2[0, low_word] = 8
-        (value, _), _ = value_and_grads(z_mbd, here_mb, cell_b2, weights_mm, tau_mm)
-        expected, _, _ = loop_loss(z_mbd, here_mb, cell_b2, weights_mm, tau_mm)
+        args = z_mbd, here_mb, cell_b2, weights_mm, tau_mm
+        expected, _, _ = loop_loss(*args)
+        (value, _), _ = value_and_grads(*args)
         np.testing.assert_allclose(value, expected, rtol=1e-5)
         assert value > 0
 
 
-@pytest.mark.parametrize("b", [2, 17])
-def test_uniform_embeddings_cost_the_log_of_the_batch(b):
-    z_mbd = np.broadcast_to(np.float32([0.6, 0.8]), (3, b, 2))
-    weights_mm = contrastive.all_to_all(THREE)
-    here_mb, cell_b = np.ones((3, b), bool), np.arange(b, dtype=np.int32)
-    for tau in (0.01, 0.07, 1.0):
-        tau_mm = np.full((3, 3), tau)
-        (value, _), _ = value_and_grads(z_mbd, here_mb, cell_b, weights_mm, tau_mm)
-        np.testing.assert_allclose(value, math.log(b), rtol=1e-5)
+@pytest.mark.parametrize("tau", [0.01, 0.07, 1.0])
+def test_uniform_embeddings_cost_the_log_of_the_batch(tau):
+    z_mbd = np.broadcast_to(np.float32([0.6, 0.8]), (3, 17, 2))
+    here_mb, cell_b = np.ones((3, 17), bool), np.arange(17, dtype=np.int32)
+    weights_mm, tau_mm = contrastive.all_to_all(THREE), np.full((3, 3), tau)
+    (value, _), _ = value_and_grads(z_mbd, here_mb, cell_b, weights_mm, tau_mm)
+    np.testing.assert_allclose(value, math.log(17), rtol=1e-5)
 
 
 def test_the_sharpest_temperature_neither_overflows_nor_underflows():
@@ -260,9 +239,9 @@ def test_the_sharpest_temperature_neither_overflows_nor_underflows():
     z_mbd[0, :, 0], z_mbd[1, :, 0] = [1, 1, -1, -1], [-1, 1, -1, 1]
     here_mb, weights_mm = np.ones((2, 4), bool), contrastive.all_to_all(THREE[:2])
     cell_b2 = np.arange(8, dtype=np.int32).reshape(4, 2)
-    tau_mm = np.full((2, 2), 0.01)
-    (value, _), grads = value_and_grads(z_mbd, here_mb, cell_b2, weights_mm, tau_mm)
-    expected, _, _ = loop_loss(z_mbd, here_mb, cell_b2, weights_mm, tau_mm)
+    args = z_mbd, here_mb, cell_b2, weights_mm, np.full((2, 2), 0.01)
+    (value, _), grads = value_and_grads(*args)
+    expected, _, _ = loop_loss(*args)
     np.testing.assert_allclose(value, expected, rtol=1e-5)
     assert expected > 90
     assert all(np.isfinite(grad).all() for grad in grads)
@@ -272,41 +251,22 @@ def test_the_order_of_the_batch_does_not_matter():
     z_mbd, here_mb, cell_b2, tau_mm = random_batch(seed=6)
     weights_mm = contrastive.all_to_all(THREE)
     order = np.random.default_rng(0).permutation(z_mbd.shape[1])
-    (value, aux), (grad_z, grad_tau) = value_and_grads(
-        z_mbd, here_mb, cell_b2, weights_mm, tau_mm
-    )
-    (value_2, aux_2), (grad_z_2, grad_tau_2) = value_and_grads(
+    args = z_mbd, here_mb, cell_b2, weights_mm, tau_mm
+    outer, (grad_z, grad_tau) = value_and_grads(*args)
+    shuffled = value_and_grads(
         z_mbd[:, order], here_mb[:, order], cell_b2[order], weights_mm, tau_mm
     )
-    close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
-    close(value, value_2)
-    close(aux["pair_loss_mm"], aux_2["pair_loss_mm"])
-    close(np.asarray(grad_z)[:, order], grad_z_2)
-    close(grad_tau, grad_tau_2)
+    jax.tree.map(float32_close, (outer, (grad_z[:, order], grad_tau)), shuffled)
 
 
 def test_cells_given_as_one_word_or_two_are_the_same_cells():
     z_mbd, here_mb, cell_b2, tau_mm = random_batch(seed=7)
     weights_mm = contrastive.all_to_all(THREE)
-    cell_b = 4 * cell_b2[:, 0] + cell_b2[:, 1]
-    (two, _), _ = value_and_grads(z_mbd, here_mb, cell_b2, weights_mm, tau_mm)
-    (one, _), _ = value_and_grads(z_mbd, here_mb, cell_b, weights_mm, tau_mm)
-    assert one == two
-
-
-def test_twenty_pairs_or_twenty_five_with_the_diagonal():
-    assert contrastive.all_to_all(NAMES).sum() == 20
-    assert contrastive.all_to_all(NAMES, include_self=True).sum() == 25
-    z_mbd, here_mb, cell_b2, tau_mm = random_batch(seed=7, m=5)
-    losses = []
-    for include_self in (False, True):
-        weights_mm = contrastive.all_to_all(NAMES, include_self=include_self)
-        (_, aux), _ = value_and_grads(z_mbd, here_mb, cell_b2, weights_mm, tau_mm)
-        assert (np.asarray(aux["pair_rows_mm"]) > 0).sum() == weights_mm.sum()
-        losses.append(np.asarray(aux["pair_loss_mm"]))
-    apart = ~np.eye(5, dtype=bool)
-    np.testing.assert_allclose(losses[0][apart], losses[1][apart], rtol=1e-6)
-    assert (np.diag(losses[0]) == 0).all() and (np.diag(losses[1]) > 0).all()
+    values = [
+        value_and_grads(z_mbd, here_mb, cells, weights_mm, tau_mm)[0][0]
+        for cells in (cell_b2, 4 * cell_b2[:, 0] + cell_b2[:, 1])
+    ]
+    assert values[0] == values[1]
 
 
 def count_products(weights_mm):
@@ -322,25 +282,24 @@ def test_one_product_serves_both_directions_and_unasked_pairs_are_not_computed()
     assert count_products(contrastive.all_to_all(NAMES)) == 10
     assert count_products(contrastive.all_to_all(NAMES, include_self=True)) == 15
     assert count_products(contrastive.pivot(NAMES, "coords")) == 4
-    one_way = np.zeros((5, 5))
-    one_way[3, 1] = 1
-    assert count_products(one_way) == 1
+    assert count_products(np.outer(np.eye(5)[3], np.eye(5)[1])) == 1
 
 
-def test_pivot_and_subset_keep_the_pairs_they_name():
+def test_weights_hold_the_pairs_they_are_named_for():
+    assert contrastive.all_to_all(NAMES).sum() == 20
+    assert contrastive.all_to_all(NAMES, include_self=True).sum() == 25
     pivot_mm = contrastive.pivot(NAMES, "text")
     assert pivot_mm.sum() == 8 and pivot_mm[3].sum() == pivot_mm[:, 3].sum() == 4
     kept_mm = contrastive.subset(pivot_mm, NAMES, ["text", "coords", "dsm"])
-    assert {(int(m), int(n)) for m, n in np.argwhere(kept_mm)} == {
-        *((3, 4), (4, 3), (3, 2), (2, 3)),
-    }
+    assert np.argwhere(kept_mm).tolist() == [[2, 3], [3, 2], [3, 4], [4, 3]]
 
 
 def test_an_unknown_modality_is_named_with_what_is_allowed():
-    with pytest.raises(ValueError, match=r"'sonar', allowed: \['aerial', 'street'\]"):
+    message = r"'sonar', allowed: \['aerial', 'street'\]"
+    with pytest.raises(ValueError, match=message):
         contrastive.pivot(NAMES[:2], "sonar")
-    with pytest.raises(ValueError, match="'sonar'"):
-        contrastive.subset(np.ones((5, 5)), NAMES, ["aerial", "sonar"])
+    with pytest.raises(ValueError, match=message):
+        contrastive.subset(np.ones((2, 2)), NAMES[:2], ["aerial", "sonar"])
 
 
 def test_a_temperature_on_its_bound_still_learns_and_one_outside_does_not():
@@ -354,9 +313,8 @@ def test_a_temperature_on_its_bound_still_learns_and_one_outside_does_not():
         return contrastive.loss(z_mbd, here_mb, cell_b2, weights_mm, tau_mm)[0]
 
     bounds = np.log(np.float32([0.01, 1.0]))
-    for bound, outside in zip(bounds, bounds + np.float32([-0.1, 0.1]), strict=True):
-        assert slope(bound) != 0
-        assert slope(outside) == 0
+    for bound, beyond in zip(bounds, np.float32([-0.1, 0.1]), strict=True):
+        assert slope(bound) != 0 and slope(bound + beyond) == 0
 
 
 @pytest.mark.parametrize(
@@ -379,58 +337,33 @@ def test_arguments_that_disagree_are_errors_that_name_them(change, message):
         contrastive.loss(**args)
 
 
-def test_sharded_over_eight_devices_equals_one_and_gathers_at_most_four_times(mesh):
-    z_mbd, here_mb, cell_b2, tau_mm = random_batch(seed=10, m=5, b=48)
-    weights_mm = contrastive.all_to_all(NAMES)
-    plain = value_and_grads(z_mbd, here_mb, cell_b2, weights_mm, tau_mm)
+@pytest.mark.parametrize("beta", [0.0, 0.7])
+def test_eight_devices_agree_with_one_and_gather_at_most_four_times(mesh, beta):
+    z_mbd, here_mb, cell_b2, tau_mm = random_batch(seed=10, m=4, b=48)
+    weights_mm = contrastive.all_to_all(NAMES[:4])
+    one = value_and_grads(z_mbd, here_mb, cell_b2, weights_mm, tau_mm, beta=beta)
     gathered = []
 
     def gather(x):
         gathered.append(x.shape)
         return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, P()))
 
-    run = compiled(weights_mm.tobytes(), (5, 5), gather=gather)
-    rows, whole = P(("data", "fsdp")), P()
-    stacked = P(None, ("data", "fsdp"))
-    args = [
-        jax.device_put(x, NamedSharding(mesh, spec))
-        for x, spec in (
-            (z_mbd, stacked),
-            (tau_mm.astype(np.float32), whole),
-            (here_mb, stacked),
-            (cell_b2, rows),
-        )
-    ]
-    assert [x.addressable_shards[0].data.shape for x in args] == [
-        *((5, 6, 16), (5, 5), (5, 6), (6, 2)),
-    ]
+    axes = ("data", "fsdp")
+    split = NamedSharding(mesh, P(None, axes)), NamedSharding(mesh, P(axes))
+    z_mbd, here_mb, cell_b2 = map(
+        jax.device_put, (z_mbd, here_mb, cell_b2), (split[0], *split)
+    )
+    assert z_mbd.addressable_shards[7].data.shape == (4, 6, 16)
+    args = z_mbd, jnp.asarray(tau_mm, jnp.float32), here_mb, cell_b2
+    run = compiled(weights_mm.tobytes(), (4, 4), beta=beta, gather=gather)
     program = run.lower(*args).compile()
-    sharded = program(*args)
-    close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
-    jax.tree.map(close, plain, sharded)
+    jax.tree.map(float32_close, one, program(*args))
 
-    assert gathered == [(5, 48, 16), (5, 48), (48, 2)]
+    assert gathered == [(4, 48, 16), (4, 48), (48, 2)]
     names = re.findall(r" ([a-z-]+?)(?:-start)?\(", program.as_text())
     assert 1 <= names.count("all-gather") <= 4
     # A (b, g) matrix that changed hands would show as one of these.
     assert names.count("all-to-all") == names.count("collective-permute") == 0
-
-
-def test_hardness_is_the_same_on_eight_devices_and_one(mesh):
-    z_mbd, here_mb, cell_b2, tau_mm = random_batch(seed=10, b=48)
-    weights_mm = contrastive.pivot(THREE, "dsm")
-    args = z_mbd, here_mb, cell_b2, weights_mm, tau_mm
-    plain = value_and_grads(*args, beta=0.7)
-    split = NamedSharding(mesh, P(None, ("data", "fsdp")))
-    z_mbd = jax.device_put(z_mbd, split)
-    whole = NamedSharding(mesh, P())
-    sharded = value_and_grads(
-        *(z_mbd, *args[1:]),
-        beta=0.7,
-        gather=lambda x: jax.lax.with_sharding_constraint(x, whole),
-    )
-    close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
-    jax.tree.map(close, plain, sharded)
 
 
 def test_bfloat16_keys_change_the_loss_by_their_rounding_only():
@@ -444,5 +377,4 @@ def test_bfloat16_keys_change_the_loss_by_their_rounding_only():
     (low, _), (grad_low, _) = value_and_grads(*args, gather=lower)
     assert low.dtype == grad_low.dtype == jnp.float32
     assert 0 < abs(low - exact) < 2e-3 * exact
-    worst = np.abs(np.asarray(grad_exact)).max()
-    np.testing.assert_allclose(grad_low, grad_exact, rtol=0, atol=0.02 * worst)
+    assert abs(grad_low - grad_exact).max() < 0.02 * abs(grad_exact).max()

@@ -58,18 +58,25 @@ def test_tokens_meet_the_golden_tolerance_at_every_scale(dtype):
 
 def encoder(**options):
     module = fourier.LatLonEncoder(**{"depth": 2, "registers": 2, **SMALL, **options})
-    return module, module.init(jax.random.key(0), jnp.asarray(PLACES))
+    shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.asarray(PLACES))
+    rng = np.random.default_rng(0)
+    leaves = [0.3 * rng.normal(size=a.shape) for a in jax.tree.leaves(shapes)]
+    leaves = [leaf.astype(np.float32) for leaf in leaves]
+    variables = jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+    scale = np.asarray(module.sigmas, np.float32).reshape(-1, 1, 1) / 0.3
+    variables["params"]["frequencies"] *= scale
+    return module, variables
 
 
 @pytest.mark.parametrize("projection", ["equal_earth", "sphere"])
 def test_the_embedding_of_a_place_does_not_depend_on_its_batch(projection):
     module, variables = encoder(projection=projection)
-    together = module.apply(variables, jnp.asarray(PLACES))
+    together = jax.jit(module.apply)(variables, jnp.asarray(PLACES))
     for row, place in enumerate(PLACES):
-        alone = module.apply(variables, jnp.asarray(place[None]))
+        alone = jax.jit(module.apply)(variables, jnp.asarray(place[None]))
         np.testing.assert_allclose(alone[0], together[row], atol=1e-5)
     order = np.array([3, 1, 4, 0, 2])
-    permuted = module.apply(variables, jnp.asarray(PLACES[order]))
+    permuted = jax.jit(module.apply)(variables, jnp.asarray(PLACES[order]))
     np.testing.assert_allclose(permuted, together[order], atol=1e-5)
 
 
@@ -83,9 +90,10 @@ def test_the_encoder_equals_its_description_step_by_step():
     x = jnp.asarray(np.concatenate([front, tokens], axis=1))
     for i in range(2):
         block = layers.Encoder1DBlock(4, 2, layers.gelu_erf, 1e-5)
-        x = block.apply({"params": params["Transformer"][f"encoderblock_{i}"]}, x)
+        block_params = {"params": params["Transformer"][f"encoderblock_{i}"]}
+        x = jax.jit(block.apply)(block_params, x)
     expected = x[:, 2:].mean(axis=1)
-    got = module.apply(variables, jnp.asarray(PLACES))
+    got = jax.jit(module.apply)(variables, jnp.asarray(PLACES))
     np.testing.assert_allclose(got, expected, atol=1e-4)
     assert set(params["Transformer"]) == {"encoderblock_0", "encoderblock_1"}
 
@@ -95,14 +103,14 @@ def test_depth_zero_is_the_mean_of_fixed_tokens_without_a_trainable_parameter():
     assert set(variables["params"]) == {"frequencies"}
     xy = fourier.project_equal_earth(jnp.asarray(PLACES))
     tokens = fourier.fourier_tokens(xy, variables["params"]["frequencies"])
-    got = module.apply(variables, jnp.asarray(PLACES))
+    got = jax.jit(module.apply)(variables, jnp.asarray(PLACES))
     np.testing.assert_allclose(got, tokens.mean(axis=1), atol=1e-6)
 
 
 def test_no_gradient_reaches_the_frequencies_but_all_other_leaves_get_one():
     module, variables = encoder()
     loss = lambda v: jnp.square(module.apply(v, jnp.asarray(PLACES))[:, :3]).sum()  # noqa: E731
-    grads = jax.grad(loss)(variables)["params"]
+    grads = jax.jit(jax.grad(loss))(variables)["params"]
     assert not grads.pop("frequencies").any()
     # The key bias shifts all logits of a row alike, so its gradient is rounding only.
     flat = jax.tree_util.tree_flatten_with_path(grads)[0]
@@ -112,7 +120,9 @@ def test_no_gradient_reaches_the_frequencies_but_all_other_leaves_get_one():
 
 def test_frequencies_of_equal_sigmas_are_drawn_independently_with_their_spread():
     module = fourier.FourierTokens((16.0,) * 5, 4096)
-    leaf = module.init(jax.random.key(0), jnp.asarray(PLACES))["params"]["frequencies"]
+    leaf = jax.jit(module.init)(jax.random.key(0), jnp.asarray(PLACES))["params"][
+        "frequencies"
+    ]
     assert leaf.shape == (5, 4096, 2) and leaf.dtype == jnp.float32
     flat = np.asarray(leaf).reshape(5, -1)
     np.testing.assert_allclose(flat.std(axis=1), 16.0, rtol=0.05)
@@ -130,7 +140,7 @@ def test_sphere_is_continuous_at_the_date_line_and_the_poles_where_the_plane_is_
         assert float(jnp.abs(plane).max()) > 0.1
     module, variables = encoder(projection="sphere", sigmas=(1.0, 16.0, 256.0))
     assert variables["params"]["frequencies"].shape == (3, 8, 3)
-    got = [module.apply(variables, jnp.asarray(p)) for p in (east, west)]
+    got = [jax.jit(module.apply)(variables, jnp.asarray(p)) for p in (east, west)]
     np.testing.assert_allclose(*got, atol=1e-3)
 
 
@@ -145,7 +155,7 @@ def test_both_projections_lose_half_of_the_kernel_at_the_same_distance(projectio
     step[:, 1] /= np.cos(np.radians(38.0))
     places = jnp.asarray(np.concatenate([centre, centre + step]), jnp.float32)
     module = fourier.FourierTokens((16.0,), 20_000, projection)
-    variables = module.init(jax.random.key(0), places)
+    variables = jax.jit(module.init)(jax.random.key(0), places)
     tokens = np.asarray(module.apply(variables, places))[:, 0]
     kernel = tokens[1:] @ tokens[0] / 20_000
     assert abs(kernel.mean() - 0.5) < 0.03
@@ -167,8 +177,8 @@ def test_phases_are_exact_under_jit_at_the_finest_scale():
 def test_scan_gives_the_same_embedding():
     module, variables = encoder()
     scan = fourier.LatLonEncoder(depth=2, registers=2, scan=True, **SMALL)
-    got = scan.apply(layers.stack_blocks(variables), jnp.asarray(PLACES))
-    np.testing.assert_allclose(got, module.apply(variables, PLACES), atol=1e-5)
+    got = jax.jit(scan.apply)(layers.stack_blocks(variables), jnp.asarray(PLACES))
+    np.testing.assert_allclose(got, jax.jit(module.apply)(variables, PLACES), atol=1e-5)
 
 
 def test_an_unknown_projection_is_an_error():

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Transformer parts against numpy loops and against flax's own modules."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -47,14 +49,6 @@ def x(key):
     return jax.random.normal(key, (3, 5, WIDTH))
 
 
-def perturbed(variables, seed=7):
-    """Move every parameter off its initial value, so that zeros hide nothing."""
-    leaves, tree = jax.tree.flatten(variables)
-    rng = np.random.default_rng(seed)
-    moved = [a + 0.1 * rng.normal(size=a.shape).astype(np.float32) for a in leaves]
-    return jax.tree.unflatten(tree, moved)
-
-
 @pytest.mark.parametrize(
     ("ours", "reference"),
     [
@@ -62,14 +56,16 @@ def perturbed(variables, seed=7):
         (layers.MAPHead(HEADS, mlp_ratio=2), FlaxMap()),
     ],
 )
-def test_block_and_pooling_take_flax_parameters_by_name_and_agree(ours, reference, x):
+def test_block_and_pooling_take_flax_parameters_by_name_and_agree(
+    ours, reference, x, draw
+):
     # flax promotes the rank of attention biases.
     with jax.numpy_rank_promotion("allow"):
-        variables = perturbed(reference.init(jax.random.key(1), x))
-        expected = reference.apply(variables, x)
-    mine = ours.init(jax.random.key(1), x)
+        variables = draw(reference, x)
+        expected = jax.jit(reference.apply)(variables, x)
+    mine = draw(ours, x)
     assert jax.tree.map(jnp.shape, mine) == jax.tree.map(jnp.shape, variables)
-    np.testing.assert_allclose(ours.apply(variables, x), expected, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(ours.apply)(variables, x), expected, atol=1e-5)
 
 
 def test_attention_equals_a_loop_and_masked_keys_do_not_matter():
@@ -99,17 +95,18 @@ def value_and_grads(module, variables, x):
         y = module.apply(variables, x)
         return jnp.sum(y * jnp.cos(y)), y
 
-    return jax.value_and_grad(total, argnums=(0, 1), has_aux=True)(variables, x)
+    both = jax.value_and_grad(total, argnums=(0, 1), has_aux=True)
+    return jax.jit(both)(variables, x)
 
 
 def assert_close(a, b, atol=1e-5):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=atol), a, b)
 
 
-def test_scan_equals_loop_in_value_and_gradient(x):
+def test_scan_equals_loop_in_value_and_gradient(x, draw):
     loop = layers.Transformer(3, HEADS, 2)
     scan = layers.Transformer(3, HEADS, 2, scan=True)
-    variables = perturbed(loop.init(jax.random.key(1), x))
+    variables = draw(loop, x)
     stacked = layers.stack_blocks(variables)
     shapes = jax.eval_shape(scan.init, jax.random.key(1), x)
     assert jax.tree.map(jnp.shape, stacked) == jax.tree.map(jnp.shape, shapes)
@@ -123,17 +120,17 @@ def test_scan_equals_loop_in_value_and_gradient(x):
 
 def test_layers_of_a_scan_start_different(x):
     scan = layers.Transformer(2, HEADS, 2, scan=True)
-    block = scan.init(jax.random.key(0), x)["params"]["encoderblock"]
+    block = jax.jit(scan.init)(jax.random.key(0), x)["params"]["encoderblock"]
     kernel = block["MlpBlock_0"]["Dense_0"]["kernel"]
     assert float(jnp.abs(kernel[0] - kernel[1]).max()) > 0.1
 
 
 @pytest.mark.parametrize("scan", [False, True])
 @pytest.mark.parametrize("remat", ["full", "dots"])
-def test_remat_changes_neither_value_nor_gradient(x, scan, remat):
+def test_remat_changes_neither_value_nor_gradient(x, scan, remat, draw):
     plain = layers.Transformer(2, HEADS, 2, scan=scan)
     saved = layers.Transformer(2, HEADS, 2, scan=scan, remat=remat)
-    variables = perturbed(plain.init(jax.random.key(1), x))
+    variables = draw(plain, x)
     assert_close(
         value_and_grads(plain, variables, x), value_and_grads(saved, variables, x)
     )
@@ -145,24 +142,24 @@ def test_an_unknown_remat_is_an_error_that_lists_the_allowed_ones(x):
 
 
 @pytest.mark.parametrize("scan", [False, True])
-def test_dropout_acts_in_training_only(x, scan):
+def test_dropout_acts_in_training_only(x, scan, draw):
     module = layers.Transformer(2, HEADS, 2, dropout=0.5, scan=scan)
-    variables = module.init(jax.random.key(1), x)
-    still = module.apply(variables, x)
+    variables = draw(module, x)
+    still = jax.jit(module.apply)(variables, x)
     rngs = {"dropout": jax.random.key(2)}
-    moved = module.apply(variables, x, train=True, rngs=rngs)
-    plain = layers.Transformer(2, HEADS, 2, scan=scan).apply(variables, x)
+    moved = jax.jit(partial(module.apply, train=True))(variables, x, rngs=rngs)
+    plain = jax.jit(layers.Transformer(2, HEADS, 2, scan=scan).apply)(variables, x)
     np.testing.assert_array_equal(still, plain)
     assert float(jnp.abs(moved - still).max()) > 0.1
 
 
-def test_bfloat16_compute_keeps_float32_parameters_and_stays_close(x):
+def test_bfloat16_compute_keeps_float32_parameters_and_stays_close(x, draw):
     half = layers.Transformer(2, HEADS, 2, dtype=jnp.bfloat16)
-    variables = half.init(jax.random.key(1), x)
+    variables = draw(half, x)
     assert {a.dtype for a in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
-    y = half.apply(variables, x)
+    y = jax.jit(half.apply)(variables, x)
     assert y.dtype == jnp.bfloat16
-    full = layers.Transformer(2, HEADS, 2).apply(variables, x)
+    full = jax.jit(layers.Transformer(2, HEADS, 2).apply)(variables, x)
     np.testing.assert_allclose(y.astype(jnp.float32), full, atol=0.1)
 
 

@@ -8,7 +8,7 @@ uniformly, each place once per epoch. No state: a run can start at any step, on 
 number of processes.
 """
 
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import grain
 import numpy as np
@@ -28,7 +28,12 @@ def morton_order(lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
 
 def _spread(x: np.ndarray) -> np.ndarray:
     """Puts a zero between the 16 low bits."""
-    for shift, mask in ((8, 0x00FF00FF), (4, 0x0F0F0F0F), (2, 0x33333333), (1, 0x55555555)):
+    for shift, mask in (
+        (8, 0x00FF00FF),
+        (4, 0x0F0F0F0F),
+        (2, 0x33333333),
+        (1, 0x55555555),
+    ):
         x = (x | (x << np.uint64(shift))) & np.uint64(mask)
     return x
 
@@ -63,18 +68,24 @@ class BatchOrder:
         if n == 0:
             raise ValueError("data: the training split holds no record")
         if not 0.0 <= fraction <= 1.0:
-            raise ValueError(f"config.data.neighbourhood.fraction: got {fraction}; allowed: 0 to 1")
+            raise ValueError(
+                f"config.data.neighbourhood.fraction: got {fraction}; allowed: 0 to 1"
+            )
         if size < 1:
-            raise ValueError(f"config.data.neighbourhood.size: got {size}; allowed: 1 or more")
+            raise ValueError(
+                f"config.data.neighbourhood.size: got {size}; allowed: 1 or more"
+            )
         self._n, self._batch, self._steps, self._seed = n, batch, steps, seed
         self._size = min(size, n)
         self._groups = int(batch * fraction) // self._size
         self._near = self._groups * self._size
         self._curve = morton_order(lat, lon)
-        self._uniform = grain.MapDataset.range(n).seed(seed).shuffle().repeat()
+        self._uniform: Any = grain.MapDataset.range(n).seed(seed).shuffle().repeat()
         chunks = max(n // self._size, 1)
         self._chunks = chunks
-        self._chunk_order = grain.MapDataset.range(chunks).seed(seed + 1).shuffle().repeat()
+        self._chunk_order: Any = (
+            grain.MapDataset.range(chunks).seed(seed + 1).shuffle().repeat()
+        )
 
     def __len__(self) -> int:
         return self._batch * self._steps
@@ -82,7 +93,9 @@ class BatchOrder:
     def __getitem__(self, position: SupportsIndex) -> int:
         step, slot = divmod(int(position), self._batch)
         if slot >= self._near:
-            return int(self._uniform[step * (self._batch - self._near) + slot - self._near])
+            return int(
+                self._uniform[step * (self._batch - self._near) + slot - self._near]
+            )
         group, member = divmod(slot, self._size)
         draw = step * self._groups + group
         # Each epoch cuts the curve at another offset, so neighbourhoods change.

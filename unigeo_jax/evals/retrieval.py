@@ -3,28 +3,43 @@
 """Cross-modal retrieval: seen one way, is a place found again seen another way?
 
 Queries are the places that have both modalities; the gallery is every place of the
-split that has the target modality. Recall grows as the gallery shrinks, so a number
-is only comparable with one of the same gallery: size and chance stand beside it.
+split that has the target modality, ranked by cosine similarity. A score holds, as
+shares of the queries unless said otherwise:
+
+- recall@k: the place itself is among the k most similar. A twin in the next cell counts
+  as a miss. Recall falls as the gallery grows: compare at equal `gallery` only.
+- median_rank: 1 is best, (gallery + 1) / 2 is chance.
+- acc@<R>km, median_km: great circle from the query's place to that of the most similar
+  item. The place itself is in the gallery, so this is not the error of locating a place
+  that nobody has indexed, and it can be no finer than the gallery is dense.
+- gallery, queries: counts.
+- chance@k: recall@k of a random order, min(1, k / gallery).
+- block_oracle@k: recall@k expected of a random guess within the right 10 degree block.
+  A model below it need know no more than a region's looks.
+
+Ties share their ranks evenly (the expectation over their orders) and the most similar
+item is drawn among its ties, so one constant vector scores chance.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-
-from unigeo_jax.types import Array
+from numpy.typing import ArrayLike
 
 EARTH_RADIUS_KM = 6371.0088  # mean radius of WGS 84 (IUGG)
 # Cosines nearer than this are a tie: float32 products of equal vectors differ so much.
 _TIE = 1e-6
 _CHUNK_ENTRIES = 2**24  # similarities held at once: 64 MiB of float32
 
-Score = dict[str, float | int | None]
+Score = dict[str, Any]
 Result = dict[str, Score]
 Pair = tuple[tuple[str, ...], str]
 
 
-def great_circle_km(lat: Array, lon: Array, to_lat: Array, to_lon: Array) -> np.ndarray:
+def great_circle_km(
+    lat: ArrayLike, lon: ArrayLike, to_lat: ArrayLike, to_lon: ArrayLike
+) -> np.ndarray:
     """Return haversine distances, degrees in, on the sphere of the mean radius."""
     phi, theta, to_phi, to_theta = (
         np.radians(np.asarray(x, np.float64)) for x in (lat, lon, to_lat, to_lon)
@@ -37,43 +52,31 @@ def great_circle_km(lat: Array, lon: Array, to_lat: Array, to_lon: Array) -> np.
 
 
 def run(
-    embeddings: Mapping[str, Array],
-    here: Mapping[str, Array],
-    lat: Array,
-    lon: Array,
-    block: Array,
+    embeddings: Mapping[str, ArrayLike],
+    here: Mapping[str, ArrayLike],
+    lat: ArrayLike,
+    lon: ArrayLike,
+    block: ArrayLike,
     *,
     k: Sequence[int] = (1, 5, 10),
     radii_km: Sequence[float] = (25, 200, 750, 2500),
     ensembles: Literal["leave_one_out"] | Sequence[Pair] = "leave_one_out",
     chunk: int | None = None,
 ) -> Result:
-    """Score every ordered pair of modalities, and ensembles, by cosine similarity.
+    """Score every ordered pair of modalities, and ensembles of queries.
 
     embeddings: {modality: (n, d)}, normalised here; here: {modality: bool (n,)}; lat,
     lon (n,) degrees; block (n,) id of the 10 degree block of each place.
-    ensembles: all others together -> each modality, or a list of ((names), target). An
-    ensemble's query is the mean of the unit vectors that are present, that is the mean
-    of the cosines (UniGeoCLIP leaves the rule open).
+    ensembles: all others together -> each modality, or a list of ((names), target). Its
+    query is the mean of the unit vectors present, which ranks by the mean cosine.
     chunk: queries compared at once; changes memory, not the result.
 
-    Returns {"aerial->coords": score, "aerial+text->coords": score, ...}, where a score
-    holds, as shares of the queries unless said otherwise:
-    recall@k: the place itself is among the k most similar. Not "a place nearby is":
-      a twin in the next cell counts as a miss, in an easy and in a hard gallery alike.
-    median_rank: 1 is best, (gallery + 1) / 2 is chance.
-    acc@Rkm, median_km: great circle from the query's place to the most similar item's.
-      Bounded below by the spacing of the gallery; the place itself is in it, so this
-      is no error of geolocation at a place that nobody has indexed.
-    gallery, queries: counts. chance@k: recall@k of a random order, min(1, k / gallery).
-    block_oracle@k: expected recall@k of a guess at random within the right block. A
-      model below it may know no more than the climate or the country.
-    Ties share their ranks evenly: the expectation over their random orders, so that
-    one constant vector scores chance. The most similar item is drawn among its ties.
-    All but the counts and chance are None for a pair without queries.
+    Returns {"aerial->coords": score, "aerial+text->coords": score, ...}; the module's
+    docstring says what a score holds, what each number is and what it does not mean.
+    Without queries a pair's score is None but for the counts and chance.
 
-    Raises ValueError if shapes disagree, a modality is unknown, a present embedding is
-    not finite, or nothing can be paired.
+    Raises ValueError if shapes disagree, a modality is unknown or a present embedding
+    is not finite.
     """
     lat, lon, block = np.asarray(lat), np.asarray(lon), np.asarray(block)
     here = {name: np.asarray(mask, bool) for name, mask in here.items()}
@@ -81,22 +84,19 @@ def run(
     unit = {name: _unit(name, z, here[name]) for name, z in embeddings.items()}
     result = {}
     for names, target in _pairs(tuple(unit), ensembles):
-        present = np.any([here[name] for name in names], axis=0)
-        queries = np.flatnonzero(present & here[target])
+        count = np.sum([here[name] for name in names], axis=0)
+        queries = np.flatnonzero((count > 0) & here[target])
         gallery = np.flatnonzero(here[target])
         score = _levels(block, queries, gallery, k)
+        score |= dict.fromkeys(_score_names(k, radii_km))
         if len(queries):
-            count = np.sum([here[name] for name in names], axis=0)[queries, None]
-            z_bd = np.sum([unit[name][queries] for name in names], axis=0) / count
+            z_bd = np.sum([unit[name][queries] for name in names], axis=0)
+            z_bd /= count[queries, None].astype(np.float32)
             own = np.searchsorted(gallery, queries)
-            above, ties, top = _rank(
-                z_bd.astype(np.float32), unit[target][gallery], own, chunk
-            )
+            above, ties, top = _rank(z_bd, unit[target][gallery], own, chunk)
             there = gallery[top]
             km = great_circle_km(lat[queries], lon[queries], lat[there], lon[there])
             score |= _score(above, ties, km, k, radii_km)
-        else:
-            score |= dict.fromkeys(_score_names(k, radii_km))
         result["+".join(sorted(names)) + "->" + target] = score
     return result
 
@@ -104,77 +104,100 @@ def run(
 def summary(result: Result) -> dict[str, float | int | str]:
     """Average over the ordered pairs of single modalities that have queries.
 
-    Every pair counts alike, so a modality few places have weighs as much as another;
-    pairs whose galleries differ in size are averaged all the same. Gives "pairs", "mean
-    X" of every recall@k, chance@k and block_oracle@k, "weakest pair" and "weakest
-    recall@k", both at the largest k. Ensembles are left out.
+    Gives "pairs" (how many), "mean X" for every recall@k, chance@k, block_oracle@k, and
+    at the largest k "weakest pair" and "weakest recall@k". Every pair counts alike,
+    whatever its gallery; ensembles are left out.
     """
-    scores = {
-        pair: score
-        for pair, score in result.items()
-        if "+" not in pair and score["queries"]
-    }
-    out: dict[str, float | int | str] = {"pairs": len(scores)}
-    if scores:
-        names = [x for x in next(iter(scores.values())) if "@" in x and "acc" not in x]
-        for name in names:
-            out[f"mean {name}"] = float(np.mean([x[name] for x in scores.values()]))
-        most = f"recall@{_cutoffs(result)[1]}"
-        weakest = min(scores, key=lambda pair: scores[pair][most])
-        out["weakest pair"] = weakest
-        out[f"weakest {most}"] = scores[weakest][most]
-    return out
+    scores = {x: y for x, y in result.items() if "+" not in x and y["queries"]}
+    if not scores:
+        return {"pairs": 0}
+    shares = [x for x in next(iter(scores.values())) if "@" in x and "km" not in x]
+    out = {f"mean {x}": float(np.mean([y[x] for y in scores.values()])) for x in shares}
+    most = f"recall@{_cutoffs(result)[0]}"
+    weakest = min(scores, key=lambda pair: scores[pair][most])
+    out[f"weakest {most}"] = scores[weakest][most]
+    return {"pairs": len(scores), "weakest pair": weakest, **out}
 
 
 def table(results: Mapping[str, Result]) -> str:
-    """Print one matrix a split: row the query, column the target, `recall@10/recall@1`.
+    """Lay out {split: result} in ASCII, at most 100 columns: one matrix a split.
 
-    In per cent, at the largest and smallest k evaluated; "all others" is the ensemble
-    of the other modalities and "km" its median distance. Chance, block oracle and
-    gallery size stand under each column. ASCII, at most 100 columns wide.
+    Rows are queries, columns targets, cells recall@<largest k>/recall@<smallest k> in
+    per cent; "all others" is the ensemble of the other modalities, with the median km
+    of its best item. Chance, block oracle and gallery size close every column.
     """
-    return "\n\n".join(_split_table(name, result) for name, result in results.items())
+    return "\n\n".join(_matrix(name, result) for name, result in results.items())
 
 
-def _split_table(split: str, result: Result) -> str:
-    low, high = _cutoffs(result)
-    names = list(dict.fromkeys(pair.split("->")[0] for pair in result))
-    names = [name for name in names if "+" not in name]
-    both = [f"recall@{high}", f"recall@{low}"]
-    lines = [f"{split}: recall@{high}/recall@{low} in %, rows ask, columns are searched"]
-    shown = set()
+def _matrix(split: str, result: Result) -> str:
+    cutoffs = _cutoffs(result)
+    recall, chance, oracle = (
+        [f"{what}@{k}" for k in cutoffs]
+        for what in ("recall", "chance", "block_oracle")
+    )
+    singles = [pair.split("->") for pair in result if "+" not in pair]
+    names = list(dict.fromkeys(name for pair in singles for name in pair))
+    others = {x: "+".join(sorted({*names} - {x})) + f"->{x}" for x in names}
+    lines = [f"{split}: {'/'.join(recall)} in %, rows ask, columns are searched"]
     for first in range(0, len(names), 8):
         targets = names[first : first + 8]
-        lines.append(_line("", [target[:9] for target in targets]))
-        for query in names:
-            scores = [result.get(f"{query}->{target}") for target in targets]
-            lines.append(_line(query, [_percents(x, both) for x in scores]))
-        keys = [
-            "+".join(sorted({*names} - {target})) + f"->{target}" for target in targets
-        ]
-        if len(names) > 2 and any(key in result for key in keys):
-            shown |= set(keys)
-            scores = [result.get(key) for key in keys]
-            lines.append(_line("all others", [_percents(x, both) for x in scores]))
-            lines.append(_line("all others, km", [_kilometres(x) for x in scores]))
-        for label, level in (("chance", "chance"), ("block oracle", "block_oracle")):
-            wanted = [f"{level}@{high}", f"{level}@{low}"]
-            columns = [_column(result, target) for target in targets]
-            lines.append(_line(label, [_percents(x, wanted) for x in columns]))
-        sizes = [str(_column(result, target)["gallery"]) for target in targets]
-        lines.append(_line("gallery", sizes))
-    for pair, score in result.items():
-        if "+" in pair and pair not in shown:
-            name = pair if len(pair) <= 76 else pair[:73] + "..."
-            lines.append(f"{name}  {_percents(score, both)}  {_kilometres(score)} km")
-    mean = summary(result)
-    if mean["pairs"]:
-        share = {x: _percents(mean, [f"mean {y}" for y in both]) for x in ["mean"]}
-        lines.append(
-            f"mean of {mean['pairs']} pairs {share['mean']}, "
-            f"weakest {mean['weakest pair']} {100 * mean[f'weakest {both[0]}']:.1f}"
+        rows = [("", [target[:9] for target in targets])]
+        for name in names:
+            cells = [_cell(result.get(f"{name}->{x}"), recall) for x in targets]
+            rows.append((name, cells))
+        together = [result.get(others[x]) for x in targets]
+        if len(names) > 2 and any(together):
+            rows.append(("all others", [_cell(score, recall) for score in together]))
+            rows.append(("all others km", [_km(score) for score in together]))
+        columns = [_column(result, target) for target in targets]
+        rows.append(("chance", [_cell(score, chance) for score in columns]))
+        rows.append(("block oracle", [_cell(score, oracle) for score in columns]))
+        rows.append(("gallery", [f"{score['gallery']:.0f}" for score in columns]))
+        lines += [f"{x[:14]:14}" + "".join(f"{y:>10}" for y in ys) for x, ys in rows]
+    for pair in [x for x in result if "+" in x and x not in others.values()]:
+        km = _km(result[pair])
+        lines.append(f"{pair[:76]}  {_cell(result[pair], recall)}  {km} km")
+    means = summary(result)
+    if means["pairs"]:
+        mean, by_chance, by_block = (
+            _cell(means, [f"mean {x}" for x in keys])
+            for keys in (recall, chance, oracle)
         )
+        lines.append(f"mean {mean}, chance {by_chance}, block oracle {by_block}")
+        lowest = _cell(means, [f"weakest {recall[0]}"])
+        lines.append(f"weakest {means['weakest pair']} {lowest}"[:100])
     return "\n".join(lines)
+
+
+def _cutoffs(result: Result) -> list[int]:
+    """Return the largest and the smallest k that were evaluated, once if they agree."""
+    score = next(iter(result.values()))
+    k = [int(name.split("@")[1]) for name in score if name.startswith("recall@")]
+    return sorted({min(k), max(k)}, reverse=True)
+
+
+def _column(result: Result, target: str) -> Score:
+    """Average the single queries of one target; its gallery and chance are constant."""
+    scores = [
+        y for x, y in result.items() if "+" not in x and x.split("->")[1] == target
+    ]
+    asked = [score for score in scores if score["queries"]] or scores[:1]
+    known = [name for name, value in asked[0].items() if value is not None]
+    return dict.fromkeys(asked[0]) | {x: np.mean([y[x] for y in asked]) for x in known}
+
+
+def _cell(score: Mapping[str, Any] | None, names: list[str]) -> str:
+    """Return shares in per cent, three digits each: 100, 45.2, 0.1."""
+    if not score or score[names[0]] is None:
+        return "-"
+    percents = [100 * score[name] for name in names]
+    return "/".join("100" if x > 99.95 else f"{x:.1f}" for x in percents)
+
+
+def _km(score: Score | None) -> str:
+    return (
+        "-" if not score or score["median_km"] is None else f"{score['median_km']:.0f}"
+    )
 
 
 def _pairs(names: tuple[str, ...], ensembles: str | Sequence[Pair]) -> list[Pair]:
@@ -271,7 +294,7 @@ def _levels(
     return score
 
 
-def _unit(name: str, z_nd: Array, here: np.ndarray) -> np.ndarray:
+def _unit(name: str, z_nd: ArrayLike, here: np.ndarray) -> np.ndarray:
     """Return float32 unit vectors, zeros where the modality is absent."""
     z_nd = np.where(here[:, None], np.asarray(z_nd, np.float32), 0)
     bad = np.flatnonzero(~np.isfinite(z_nd).all(1))
@@ -285,7 +308,7 @@ def _unit(name: str, z_nd: Array, here: np.ndarray) -> np.ndarray:
 
 
 def _check(
-    embeddings: Mapping[str, Array],
+    embeddings: Mapping[str, ArrayLike],
     here: Mapping[str, np.ndarray],
     columns: Mapping[str, np.ndarray],
     k: Sequence[int],
@@ -302,7 +325,9 @@ def _check(
     if not k or min(k) < 1:
         raise ValueError(f"retrieval: k={list(k)}, allowed: integers >= 1")
     n, d = np.shape(next(iter(embeddings.values())))
-    shapes = {f"embeddings[{x!r}]": (np.shape(z), (n, d)) for x, z in embeddings.items()}
+    shapes = {
+        f"embeddings[{x!r}]": (np.shape(z), (n, d)) for x, z in embeddings.items()
+    }
     shapes |= {f"here[{name!r}]": (mask.shape, (n,)) for name, mask in here.items()}
     shapes |= {name: (column.shape, (n,)) for name, column in columns.items()}
     for what, (got, allowed) in shapes.items():

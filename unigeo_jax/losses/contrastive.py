@@ -119,7 +119,11 @@ def loss(
             positives_g = _dot("gd,gd->g", z_mgd[m], z_mgd[n]) / tau
             counted_g = here_mg[m] & here_mg[n]
             pairs[n, m] = _average(negatives_g - positives_g, counted_g)
+    return _weigh(weights_mm, pairs)
 
+
+def _weigh(weights_mm: np.ndarray, pairs: dict) -> tuple[Array, dict[str, Array]]:
+    """Average {(query, key): (loss, rows)} by weight over the pairs that have rows."""
     at = tuple(np.array(list(pairs)).T)
     loss_e, rows_e = map(jnp.stack, zip(*pairs.values(), strict=True))
     weight_e = jnp.where(rows_e > 0, jnp.asarray(weights_mm[at], loss_e.dtype), 0)

@@ -36,7 +36,8 @@ def read(
     Training keeps k ~ uniform{1..views} of the place's views at random, so that a
     single view stays in distribution; evaluation keeps the first `views`. Slots
     without a view are zero and False in `mask`. Views are resized only where they are
-    not height x width already; enlarging adds no detail. `jitter` as in aerial.
+    not height x width already; enlarging adds no detail. `jitter` as in aerial, one
+    draw for all views of the place.
     """
     stack = record.get("street")
     if stack is None or not stack.shape[0]:
@@ -52,15 +53,14 @@ def read(
         rng.random(16)  # past the draws of aerial and dsm
         kept = int(rng.integers(len(picked))) + 1
         picked = rng.permutation(count)[:kept]
+    images = stack.reshape(count, rows, *stack.shape[1:])[picked]
+    if rng is not None and jitter:
+        images = aerial.jitter_colours(images, rng, jitter)
+    if images.shape[1:3] != (height, width):
+        images = np.stack([aerial.resize(image, height, width) for image in images])
     out = spec(views, height, width)
-    for slot, view in enumerate(picked):
-        image = stack[view * rows : (view + 1) * rows]
-        if rng is not None and jitter:
-            image = aerial.jitter_colours(image, rng, jitter)
-        if image.shape[:2] != (height, width):
-            image = aerial.resize(image, height, width)
-        out["image"][slot] = image
-        out["mask"][slot] = True
+    out["image"][: len(picked)] = images
+    out["mask"][: len(picked)] = True
     return out
 
 

@@ -303,6 +303,7 @@ def stack_blocks(params: dict[str, Any]) -> dict[str, Any]:
 def unstack_blocks(params: dict[str, Any]) -> dict[str, Any]:
     """Turn every stacked `encoderblock` of a tree into `encoderblock_{i}` subtrees."""
     flat = {}
+    leaf: Any
     for path, leaf in traverse_util.flatten_dict(params).items():
         if "encoderblock" not in path:
             flat[path] = leaf

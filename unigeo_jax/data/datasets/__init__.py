@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Datasets by name: TFDS folders of ArrayRecord files, read without TensorFlow."""
 
+import contextlib
 import functools
 import importlib
 import os
 import pathlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,19 @@ def default_data_dir() -> pathlib.Path:
         return pathlib.Path(named).expanduser()
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return pathlib.Path(cache).expanduser() / "unigeo_jax"
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the notes that TFDS logs about each of its steps to itself; not warnings."""
+    from absl import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
 
 
 def _image(values, channels: int) -> np.ndarray | None:
@@ -51,11 +65,11 @@ def _scalar(values, dtype):
 
 def _decoder(name: str, feature: Any) -> tuple[str, Callable, tuple]:
     """Find how to decode a feature: its kind of list, a function and its arguments."""
-    from tensorflow_datasets import features
+    from tensorflow_datasets import features as kinds
 
-    if isinstance(feature, features.Image):
-        return "bytes_list", _image, (feature.shape[-1],)
-    if isinstance(feature, features.Text):
+    if isinstance(feature, kinds.Image):
+        return "bytes_list", _image, (feature.get_tensor_info().shape[-1],)
+    if isinstance(feature, kinds.Text):
         return "bytes_list", _text, ()
     stored = feature.get_serialized_info()
     dtype, shape = (
@@ -99,7 +113,8 @@ class Records(Sequence):
         import tensorflow_datasets as tfds
         from tensorflow_datasets.core import decode
 
-        builder = tfds.builder_from_directory(folder)
+        with quiet():
+            builder: Any = tfds.builder_from_directory(folder)
         if split not in builder.info.splits:
             allowed = ", ".join(builder.info.splits)
             raise ValueError(f"dataset {name}: split {split!r}, allowed {allowed}")
@@ -137,7 +152,8 @@ class Records(Sequence):
     def _decode(self, raw: bytes) -> Record:
         from tensorflow_datasets.proto import tf_example_pb2
 
-        feature = tf_example_pb2.Example.FromString(raw).features.feature
+        example: Any = tf_example_pb2
+        feature = example.Example.FromString(raw).features.feature
         record = {}
         for field, kind, decode, arguments in self._decoders:
             values = getattr(feature[field], kind).value

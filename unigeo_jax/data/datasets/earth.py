@@ -121,7 +121,8 @@ class Earth(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager) -> dict[str, Any]:
         del dl_manager
-        anchors = plan(self.builder_config.name)
+        config: Any = self.builder_config
+        anchors = plan(config.name)
         jobs = [
             (split, anchor_i[start : start + CHUNK])
             for split, anchor_i in anchors.items()
@@ -237,10 +238,10 @@ def build(data_dir=None, config: str = "full", workers: int = 2) -> pathlib.Path
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.rmtree(folder, ignore_errors=True)
         print(f"earth: building {folder} (once)", file=sys.stderr, flush=True)
-        builder = Earth(data_dir=scratch, config=config, file_format="array_record")
-        builder.workers = workers if config == "full" else 0
         tfds.disable_progress_bar()
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), datasets.quiet():
+            builder = Earth(data_dir=scratch, config=config, file_format="array_record")
+            builder.workers = workers if config == "full" else 0
             builder.download_and_prepare()
         _write_indexes(pathlib.Path(builder.data_dir), config)
         folder.parent.mkdir(parents=True, exist_ok=True)
