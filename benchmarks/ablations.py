@@ -2,17 +2,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trains variants of the five-modal config over several seeds and compares retrieval.
 
-python benchmarks/ablations.py             every variant, short runs, 3 seeds
-python benchmarks/ablations.py --variants=all_to_all --steps=0   the main job, whole
-python benchmarks/ablations.py --quick     tiny towers, one seed: a smoke test
+python benchmarks/ablations.py                        runs of configs/ablations.py
+python benchmarks/ablations.py --variants=five_modal  the main job, whole
+python benchmarks/ablations.py --quick                tiny towers, one seed
 
-Each run is one `launch/train.py` in its own folder under --out; finished runs are read,
-not repeated. Prints the mean over the 20 ordered pairs with the standard deviation over
-seeds, and writes --out/ablations.json with commit, seeds and every run's figures.
+Each run is one `launch/train.py` in its own folder under --out; a finished run is
+read, not repeated. Prints means with the standard deviation over seeds and writes
+--out/ablations.json with commit, seeds and every run's figures. With --jobs > 1 runs
+share the machine and their times mean nothing; their retrieval does not depend on it.
 """
 
+import concurrent.futures
 import json
+import os
 import pathlib
+import queue
 import statistics
 import subprocess
 import sys
@@ -21,102 +25,114 @@ import time
 from absl import app, flags
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-DEFAULT = (
-    "all_to_all,pivot_aerial,sigma_1,sigma_4,sigma_16,sigma_64,sigma_256,no_registers,"
-    "no_cell_mask,no_hard_negatives,m2,sphere"
+SHORT = (
+    *("all_to_all", "pivot_aerial", "sigma_1", "sigma_4", "sigma_16", "sigma_64"),
+    *("sigma_256", "no_registers", "no_cell_mask", "hard_negatives", "m2", "sphere"),
 )
-VARIANTS = flags.DEFINE_list("variants", DEFAULT.split(","), "Of configs/ablations.py.")
-SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds 0 to N-1.")
-STEPS = flags.DEFINE_integer("steps", 180, "Steps of each run.")
+VARIANTS = flags.DEFINE_list(
+    "variants", list(SHORT), "Of configs/ablations.py, or five_modal: the main job."
+)
+SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of each variant.")
+JOBS = flags.DEFINE_integer(
+    "jobs", 1, "Runs at a time, each on its share of the cores."
+)
 OUT = flags.DEFINE_string("out", "runs/ablations", "Folder of the runs and the result.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "As in launch/train.py.")
-QUICK = flags.DEFINE_bool(
-    "quick", False, "Tiny towers, one seed, two variants, 4 steps."
+QUICK = flags.DEFINE_bool("quick", False, "Tiny towers, one seed, two variants.")
+LACKING = {"recall@10": float("nan"), "median_km": float("nan")}  # of two modalities
+COLUMNS = (
+    *("near recall@1", "near recall@10", "test recall@1", "test recall@10"),
+    *("test weakest@10", "test coords pairs@10", "test others->coords@10"),
+    *("test others->coords km", "seconds"),
 )
 
 
-def train(variant: str, seed: int, steps: int, tiny: bool) -> pathlib.Path:
-    """Runs or finishes one run; returns its folder."""
-    size = "-tiny" if tiny else ""
-    folder = pathlib.Path(OUT.value) / f"{variant}{size}-{steps}-seed{seed}"
-    if (folder / "eval" / f"{steps}.json").exists():
-        return folder
-    config = f"{ROOT}/configs/ablations.py:variant={variant}{',tiny' if tiny else ''}"
-    command = [sys.executable, str(ROOT / "launch" / "train.py"), f"--config={config}"]
-    command += [
-        f"--workdir={folder}",
-        f"--config.seed={seed}",
-        f"--config.steps={steps}",
-    ]
-    command += [f"--config.checkpoint.every={steps}"]
-    command += [f"--data_dir={DATA_DIR.value}"] if DATA_DIR.value else []
-    began = time.monotonic()
-    subprocess.run(
-        command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    print(f"{variant} seed {seed}: {time.monotonic() - began:.0f} s", file=sys.stderr)
-    return folder
+def train(variant: str, seed: str, slot: int) -> dict:
+    """Runs, or finishes, or just reads one run; returns its figures."""
+    tiny = ",tiny" if QUICK.value else ""
+    if variant == "five_modal":
+        config = f"{ROOT}/configs/five_modal.py:{tiny.strip(',')}"
+    else:
+        config = f"{ROOT}/configs/ablations.py:variant={variant}{tiny}"
+    folder = pathlib.Path(OUT.value) / f"{variant}{tiny.replace(',', '-')}-seed{seed}"
+    if not list((folder / "eval").glob("*.json")):
+        command = [sys.executable, str(ROOT / "launch" / "train.py")]
+        command += [
+            f"--config={config}",
+            f"--workdir={folder}",
+            f"--config.seed={seed}",
+        ]
+        command += [f"--data_dir={DATA_DIR.value}"] if DATA_DIR.value else []
+        cores = sorted(os.sched_getaffinity(0))[slot :: JOBS.value]
+        share = ["taskset", "-c", ",".join(map(str, cores))] if JOBS.value > 1 else []
+        began = time.monotonic()
+        subprocess.run([*share, *command], check=True, capture_output=True)
+        print(f"{folder}: {time.monotonic() - began:.0f} s", file=sys.stderr)
+    return figures(folder)
 
 
-def figures(folder: pathlib.Path, steps: int) -> dict[str, float]:
-    """Means by split over all ordered pairs and those with coords; the weakest."""
-    results = json.loads((folder / "eval" / f"{steps}.json").read_text())
-    out = {}
+def figures(folder: pathlib.Path) -> dict:
+    """The columns of one run, recall as a fraction, plus commit and oracle."""
+    newest = max((folder / "eval").glob("*.json"), key=lambda p: int(p.stem))
+    results = json.loads(newest.read_text())
+    out: dict = {"commit": json.loads((folder / "config.json").read_text())["commit"]}
     for split, table in results.items():
         pairs = {k: v for k, v in table.items() if "->" in k and "+" not in k}
-        coords = {k: v for k, v in pairs.items() if "coords" in k}
-        for metric in ("recall@1", "recall@10"):
+        for metric in ("recall@1", "recall@10", "block_oracle@10"):
             out[f"{split} {metric}"] = statistics.mean(
                 v[metric] for v in pairs.values()
             )
-        out[f"{split} coords pairs recall@10"] = statistics.mean(
-            v["recall@10"] for v in coords.values()
+        out[f"{split} weakest@10"] = min(v["recall@10"] for v in pairs.values())
+        out[f"{split} coords pairs@10"] = statistics.mean(
+            v["recall@10"] for k, v in pairs.items() if "coords" in k
         )
-        out[f"{split} weakest pair recall@10"] = min(
-            v["recall@10"] for v in pairs.values()
-        )
-        out[f"{split} block oracle recall@10"] = statistics.mean(
-            v["block_oracle@10"] for v in pairs.values()
-        )
-        ensemble = table.get("aerial+dsm+street+text->coords")
-        if ensemble:
-            out[f"{split} others->coords recall@10"] = ensemble["recall@10"]
-            out[f"{split} others->coords median km"] = ensemble["median_km"]
+        ensemble = table.get("aerial+dsm+street+text->coords", LACKING)
+        out[f"{split} others->coords@10"] = ensemble["recall@10"]
+        out[f"{split} others->coords km"] = ensemble["median_km"]
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    steps = [0, *(row["step"] for row in rows)]
+    out["seconds"] = sum(
+        row["step_s"] * (row["step"] - before)
+        for row, before in zip(rows, steps, strict=False)
+    )
     return out
 
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    steps, seeds, variants = STEPS.value, SEEDS.value, VARIANTS.value
-    if QUICK.value:
-        steps, seeds, variants = 4, 1, ["all_to_all", "pivot_aerial"]
-    runs: dict[str, list[dict[str, float]]] = {}
-    commits = set()
-    for seed in range(seeds):
-        for variant in variants:  # interleaved, so that a busy hour hits all variants
-            folder = train(variant, seed, steps, QUICK.value)
-            runs.setdefault(variant, []).append(figures(folder, steps))
-            commits.add(json.loads((folder / "config.json").read_text())["commit"])
-    columns = [
-        "test recall@1",
-        "test recall@10",
-        "test coords pairs recall@10",
-        "near recall@10",
-    ]
-    print(f"{steps} steps, {seeds} seeds, gallery 1,000; %, mean +- sd over seeds")
-    print("variant".ljust(20) + "".join(c.rjust(30) for c in columns))
-    for variant, rows in runs.items():
+    quick = ["all_to_all", "pivot_aerial"], ["0"]
+    variants, seeds = quick if QUICK.value else (VARIANTS.value, SEEDS.value)
+    # Interleaved, so that whatever else the machine does meets all variants.
+    runs = [(variant, seed) for seed in seeds for variant in variants]
+    free: queue.Queue[int] = queue.Queue()
+    for slot in range(JOBS.value):
+        free.put(slot)
+
+    def one(run: tuple[str, str]) -> dict:
+        slot = free.get()
+        try:
+            return train(*run, slot)
+        finally:
+            free.put(slot)
+
+    with concurrent.futures.ThreadPoolExecutor(JOBS.value) as pool:
+        rows = dict(zip(runs, pool.map(one, runs), strict=True))
+    table = {v: [rows[v, seed] for seed in seeds] for v in variants}
+    print("variant".ljust(14) + "".join(f" {name:>24}" for name in COLUMNS))
+    for variant, found in table.items():
         cells = []
-        for column in columns:
-            values = [100 * row[column] for row in rows]
-            spread = statistics.stdev(values) if len(values) > 1 else float("nan")
-            cells.append(f"{statistics.mean(values):.1f} +- {spread:.1f}".rjust(30))
-        print(variant.ljust(20) + "".join(cells))
+        for name in COLUMNS:
+            scale = 1 if name.endswith(("km", "seconds")) else 100
+            values = [scale * row[name] for row in found]
+            spread = f" +- {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+            cells.append(f" {statistics.mean(values):.1f}{spread}".rjust(25))
+        print(variant.ljust(14) + "".join(cells))
     out = pathlib.Path(OUT.value) / "ablations.json"
-    report = {"steps": steps, "seeds": seeds, "commits": sorted(commits), "runs": runs}
+    report = {"seeds": seeds, "gallery": 1000, "runs": table}
     out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(f"written to {out}")
+    print(f"recall in %, mean +- standard deviation over {len(seeds)} seeds; {out}")
 
 
 if __name__ == "__main__":

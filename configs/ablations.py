@@ -1,6 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The unigeo_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""One change at a time against configs/five_modal.py.
+"""One change at a time against configs/five_modal.py, in short runs.
+
+Size mini takes 180 steps of 256 places here, 46,080 examples a run.
 
 python launch/train.py --config=configs/ablations.py:variant=pivot_aerial
 
@@ -11,7 +13,8 @@ variant =
   sigma_<s>          all coordinate tokens at one scale, as many tokens and frequencies
   no_registers       coordinate encoder without registers
   no_cell_mask       places of the same cell are negatives of each other
-  no_hard_negatives  every place drawn uniformly, no neighbourhoods
+  hard_negatives     a quarter of each batch comes as neighbourhoods of 16 places
+  no_hard_negatives  every place drawn uniformly (as `mini` does anyway)
   m2                 the m = n terms join: 25 pairs instead of 20
   sphere             coordinate tokens of the 3-D unit vector, continuous at 180 degrees
 size, data and tiny as in five_modal.
@@ -22,12 +25,8 @@ from ml_collections import ConfigDict
 from configs import common, five_modal
 
 PLAIN = (
-    "all_to_all",
-    "no_registers",
-    "no_cell_mask",
-    "no_hard_negatives",
-    "m2",
-    "sphere",
+    *("all_to_all", "no_registers", "no_cell_mask", "m2", "sphere"),
+    *("hard_negatives", "no_hard_negatives"),
 )
 
 
@@ -46,6 +45,8 @@ def get_config(arg: str = "") -> ConfigDict:
     config = five_modal.get_config(rest)
     with config.unlocked():
         config.name = common.name("ablations", arg)
+        if args["size"] == "mini" and not args["tiny"]:
+            config.steps, config.batch = 180, 256
         change(config, args["variant"])
     return config
 
@@ -84,6 +85,8 @@ def _plain(config: ConfigDict, variant: str) -> None:
         config.towers.coords.net.registers = 0
     elif variant == "no_cell_mask":
         config.loss.same_cell_mask = False
+    elif variant == "hard_negatives":
+        config.data.neighbourhood.fraction = 0.25
     elif variant == "no_hard_negatives":
         config.data.neighbourhood.fraction = 0.0
     elif variant == "m2":

@@ -62,8 +62,8 @@ def training(size: str) -> ConfigDict:
     config.task = "contrastive"
     config.seed = 0
     config.size = size
-    config.steps = 800 if mini else 100_000
-    config.batch = 512 if mini else 8192
+    config.steps = 3000 if mini else 100_000
+    config.batch = 128 if mini else 8192
     config.dim = 128 if mini else VIT[size]["width"]
     config.dtype = "auto"  # float32 on CPU, bfloat16 on accelerators
     config.log_every = 10
@@ -77,7 +77,7 @@ def training(size: str) -> ConfigDict:
         "threads": 1 if mini else 16,
         "prefetch": 2 if mini else 16,  # batches
         # Hard negatives: this share of a batch comes as groups of near places.
-        "neighbourhood": {"fraction": 0.25, "size": 16},
+        "neighbourhood": {"fraction": 0.0 if mini else 0.25, "size": 16},
     }
     config.loss = {
         "pairs": "all_to_all",  # or pivot:<tower>
@@ -97,7 +97,7 @@ def training(size: str) -> ConfigDict:
         "clip": 1.0,
         "warmup": 0.05,  # share of the steps
     }
-    config.checkpoint = {"every": 200 if mini else 1000, "keep": 2}
+    config.checkpoint = {"every": 500 if mini else 1000, "keep": 2}
     config.eval = {
         "splits": ("near", "val", "test"),
         "gallery": 1000,

@@ -38,13 +38,33 @@ PROCESS_ID = flags.DEFINE_integer(
 )
 
 
+def read_flags(argv: list[str]) -> list[str]:
+    """Parses the command line; what is wrong with it becomes one line and exit 2."""
+    try:
+        rest = flags.FLAGS(argv)
+        if len(rest) > 1:
+            raise ValueError(f"unexpected arguments: {' '.join(rest[1:])}")
+        if CONFIG.value is None:
+            raise ValueError("--config=FILE.py is required: try configs/five_modal.py")
+        _ = CONFIG.value.name  # raises if the file could not be loaded
+    except (AttributeError, KeyError) as error:
+        text = str(error).replace("\\n", "; ").replace("\\'", "").strip("'")
+        sys.exit(fail(f"unknown config key {text}", 2))
+    except (flags.Error, ValueError, OSError) as error:
+        # What a config file raises comes as a quoted traceback; its last line says it.
+        text = str(error).strip()
+        sys.exit(fail(text.splitlines()[-1] if "Traceback" in text else text, 2))
+    return rest
+
+
+def fail(error: object, code: int) -> int:
+    """Prints the error and returns the exit code."""
+    print(f"error: {error}", file=sys.stderr)
+    return code
+
+
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    if CONFIG.value is None:
-        raise app.UsageError(
-            "--config is required, e.g. --config=configs/five_modal.py"
-        )
+    del argv
     logging.set_verbosity(logging.WARNING)
     import jax
 
@@ -61,14 +81,12 @@ def main(argv: list[str]) -> None:
         print(stop, file=sys.stderr)
         sys.exit(75)
     except FloatingPointError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(4)
+        sys.exit(fail(error, 4))
     except (ValueError, OSError) as error:
         if isinstance(error, jax.errors.JAXTypeError):
             raise
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(fail(error, 1))
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=read_flags)

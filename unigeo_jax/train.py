@@ -136,17 +136,20 @@ def fit(
             f"config.batch: got {config.batch}; "
             f"allowed: a multiple of {mesh.size} devices"
         )
-    workdir.claim(folder, config)
+    workdir.check(folder, config)
     readers = pipeline.readers(config.towers, modalities.get)
     source, index = datasets.load(config.data.name, config.data.split, data_dir)
     pipeline.check_modalities(
         source, readers, f"{config.data.name}:{config.data.split}"
     )
 
+    run = prepare(config, mesh, pipeline.example_batch(readers))
+    evaluator = make_evaluator(config, mesh, run.task, readers, data_dir)
+    workdir.claim(folder, config)
+
     # Where the state comes from: 1. this workdir's newest checkpoint, 2. scratch.
     saves = checkpoint.Checkpoints(folder / "checkpoints", config.checkpoint.keep)
     start = saves.latest() or 0
-    run = prepare(config, mesh, pipeline.example_batch(readers))
     state = saves.restore(start, run.abstract) if start else run.init()
     workdir.say(
         f"{count(state.params):,} parameters, {mesh.size} devices, from step {start}"
@@ -163,7 +166,6 @@ def fit(
         start=start,
     )
     writer = metrics.Writer(folder, start)
-    evaluator = make_evaluator(config, mesh, run.task, readers, data_dir)
     try:
         state = loop(
             config, folder, mesh, run.step, state, batches, saves, writer, evaluator
@@ -189,15 +191,22 @@ def loop(
     start = int(state.step)
     signals = workdir.Signals()
     profile = workdir.Profile(folder, **config.profile)
+    running: list[jax.Array] = []
     with workdir.Progress(start, config.steps, config.batch) as progress:
         for number in range(start + 1, config.steps + 1):
             profile.at(number)
-            waited = time.monotonic()
+            # While one step runs, the next batch is fetched; no further ahead, so that
+            # time spent here with the device idle is what the data cost.
+            if len(running) > 1:
+                running.pop(0).block_until_ready()
+            began = time.monotonic()
             local = next(batches)
-            progress.waited(time.monotonic() - waited)
+            if all(loss.is_ready() for loss in running):
+                progress.waited(time.monotonic() - began)
             batch = sharding.to_global(local, mesh)
             with jax.transfer_guard("disallow"):
                 state, values = step(state, batch)
+            running.append(values["loss"])
             if number % config.log_every == 0 or number in (start + 1, config.steps):
                 values = {k: float(v) for k, v in jax.device_get(values).items()}
                 values |= progress.report(number, values["loss"])
@@ -237,38 +246,41 @@ def make_evaluator(
     data_dir: pathlib.Path | None,
 ) -> Callable[[Any], dict[str, dict]]:
     """Returns params -> {split: retrieval result} over `config.eval.splits`."""
-    embed = jax.jit(task.embed, out_shardings=sharding.replicated(mesh))
-    batch = -(-config.eval.batch // mesh.size) * mesh.size
     names = [name for name, _, _ in readers]
+    batch = -(-config.eval.batch // mesh.size) * mesh.size
+    splits = {
+        split: datasets.load(config.data.name, split, data_dir)
+        for split in config.eval.splits
+    }
 
-    def one_split(params: Any, split: str) -> dict:
-        source, index = datasets.load(config.data.name, split, data_dir)
-        parts, here = [], []
-        numbers = []
-        chunks = pipeline.gallery(
+    def embed(params: Any, x: Any, here: Any) -> tuple[jax.Array, jax.Array]:
+        return task.embed(params, x), jnp.stack([here[name] for name in names])
+
+    # Every process gets the whole of it.
+    embed = jax.jit(embed, out_shardings=sharding.replicated(mesh))
+
+    def one_split(params: Any, source: Any, index: dict[str, np.ndarray]) -> dict:
+        z, here, numbers = [], [], []
+        for chunk, local in pipeline.gallery(
             source, index, readers, size=config.eval.gallery, batch=batch
-        )
-        for chunk, local in chunks:
+        ):
+            rows = sharding.to_global({k: local[k] for k in ("x", "here")}, mesh)
+            z_mbd, here_mb = embed(params, rows["x"], rows["here"])
             real = chunk >= 0
-            x = sharding.to_global({"x": local["x"], "here": local["here"]}, mesh)
-            parts.append(np.asarray(embed(params, x["x"]))[:, real])
-            here.append(np.stack([host(x["here"][name], mesh)[real] for name in names]))
+            z.append(np.asarray(z_mbd)[:, real])
+            here.append(np.asarray(here_mb)[:, real])
             numbers.append(chunk[real])
-        z_mnd, here_mn, rows = (
-            np.concatenate(parts, 1),
-            np.concatenate(here, 1),
-            np.concatenate(numbers),
-        )
+        order = np.concatenate(numbers)
         return retrieval.run(
-            dict(zip(names, z_mnd, strict=True)),
-            dict(zip(names, here_mn, strict=True)),
-            index["lat"][rows],
-            index["lon"][rows],
-            index["block"][rows],
+            dict(zip(names, np.concatenate(z, axis=1), strict=True)),
+            dict(zip(names, np.concatenate(here, axis=1), strict=True)),
+            index["lat"][order],
+            index["lon"][order],
+            index["block"][order],
         )
 
     return lambda params: {
-        split: one_split(params, split) for split in config.eval.splits
+        split: one_split(params, *data) for split, data in splits.items()
     }
 
 
@@ -276,11 +288,6 @@ def evaluate(folder: pathlib.Path, step: int, results: dict[str, dict]) -> str:
     """Writes eval/<step>.json and returns the table."""
     workdir.write_json(folder / "eval" / f"{step}.json", results)
     return retrieval.table(results)
-
-
-def host(x: jax.Array, mesh: Mesh) -> np.ndarray:
-    """The whole of a sharded array on every host."""
-    return np.asarray(jax.jit(lambda y: y, out_shardings=sharding.replicated(mesh))(x))
 
 
 def count(params: Any) -> int:

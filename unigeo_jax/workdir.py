@@ -57,42 +57,46 @@ def write_json(path: pathlib.Path, value: Any) -> None:
     os.replace(part, path)
 
 
-def claim(folder: pathlib.Path, config: Any) -> None:
-    """Makes `folder` the workdir of `config`, or checks that it already is.
+def check(folder: pathlib.Path, config: Any) -> None:
+    """Refuses a folder that cannot be the workdir of `config`; writes nothing.
 
     Raises:
       ValueError: the folder belongs to another config (all differing keys are named),
-        its config.json cannot be read, or it cannot be created or written.
+        its config.json cannot be read, or it is no writable folder.
     """
     path = folder / "config.json"
-    wanted = json.loads(config.to_json())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-    except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"--workdir {folder}: {error}") from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ValueError(f"--workdir {folder}: the folder is not writable")
-    if found is not None:
-        differing = [
-            f"  {key}: the workdir has {old}, this command asks for {new}"
-            for key, old, new in _differences(found["config"], wanted)
-        ]
-        if differing:
-            raise ValueError(
-                f"--workdir {folder} belongs to another config:\n"
-                + "\n".join(differing)
-                + "\nchoose another --workdir, or the values it has"
-            )
-    write_json(
-        path,
-        {
-            "config": wanted,
-            "versions": _versions(),
-            "commit": _commit(),
-            "python": sys.version.split()[0],
-        },
+        text = path.read_text(encoding="utf-8") if path.exists() else None
+        found = None if text is None else json.loads(text)["config"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"--workdir {folder}: config.json: {error!r}") from error
+    there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(f"--workdir {folder}: {there} is not a writable folder")
+    differing = (
+        [] if found is None else _differences(found, json.loads(config.to_json()))
     )
+    if differing:
+        lines = [
+            f"  {key}: the workdir has {old}, this command asks for {new}"
+            for key, old, new in differing
+        ]
+        raise ValueError(
+            f"--workdir {folder} belongs to another config:\n"
+            + "\n".join(lines)
+            + "\nchoose another --workdir, or the values it has"
+        )
+
+
+def claim(folder: pathlib.Path, config: Any) -> None:
+    """Makes `folder` the workdir of `config` by writing its config.json."""
+    about = {
+        "config": json.loads(config.to_json()),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "python": sys.version.split()[0],
+        "commit": _commit(),
+    }
+    write_json(folder / "config.json", about)
 
 
 def _differences(old: dict, new: dict) -> list[tuple[str, Any, Any]]:
@@ -113,10 +117,6 @@ def _flat(tree: dict, prefix: str = "") -> dict[str, Any]:
         nested = isinstance(value, dict) and value
         out |= _flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
     return out
-
-
-def _versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
 def _commit() -> str:

@@ -14,6 +14,7 @@ import pytest
 
 from unigeo_jax.data import datasets, splits
 from unigeo_jax.data.datasets import earth, earth_captions, earth_chunks, earth_crops
+from unigeo_jax.modalities import dsm
 
 ROOT = Path(__file__).parents[2]
 SHAPES = {
@@ -131,7 +132,7 @@ def test_a_crop_is_as_wide_in_degrees_as_tall_so_it_narrows_with_cos_lat(lat):
 
 
 def test_records_hold_the_pixels_of_the_sources(records):
-    blue, height_m = earth_crops.raster("blue_marble.jpg"), earth_crops.elevation()
+    blue, height_m = earth_crops.raster("blue_marble.jpg"), earth_crops.surface()
     for record in records[::37]:
         lat, lon = record["lat"], record["lon"]
         row, col = int((90 - lat) * 15), int((lon + 180) * 15)
@@ -140,6 +141,34 @@ def test_records_hold_the_pixels_of_the_sources(records):
         assert record["dsm"][14, 14] == height_m[row, col]
         assert record["landcover_fractions"].sum() == pytest.approx(1)
         assert record["landcover_fractions"][record["landcover"]] > 0
+
+
+@pytest.mark.parametrize(
+    ("lat", "lon"),
+    [
+        (64.4, -16.8),  # Iceland, Vatnajokull
+        (67.2, -66.0),  # Canada, Penny ice cap
+        (80.4, -73.9),  # Canada, Agassiz ice cap
+        (-80.0, 90.0),  # Antarctica
+    ],
+)
+def test_ice_outside_greenland_keeps_its_height(lat, lon):
+    assert earth_crops.land_cover_fractions([lat], [lon])[0] == earth_crops.ICE
+    kept = earth_crops.crops(earth_crops.surface(), [lat], [lon], 28)
+    assert kept.min() > earth_crops.VOID_M
+    mapped = earth_crops.crops(earth_crops.elevation(), [lat], [lon], 28)
+    np.testing.assert_array_equal(kept, mapped)
+
+
+def test_heights_under_greenland_s_ice_are_void_and_their_tiles_absent():
+    # 72.1 N 40.1 W on the ice; 64.4 N 16.9 W in Iceland; 45.9 N 7.6 E in the Alps
+    (columns,) = earth_chunks.stream([np.array([218_208, 191_463, 131_714])], workers=0)
+    ice, *others = columns["dsm"]
+    assert (ice == dsm.VOID).all()
+    assert dsm.read({"dsm": ice}, None) is None
+    assert all(dsm.read({"dsm": tile}, None) is not None for tile in others)
+    assert np.isnan(columns["elevation_m"]).tolist() == [True, False, False]
+    assert not any(np.equal(columns["elevation_m"], earth_crops.VOID_M))
 
 
 def test_the_three_rendered_views_differ_from_each_other(records):

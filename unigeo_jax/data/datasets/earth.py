@@ -35,7 +35,7 @@ def version() -> str:
     """Version of the builder and, as last number, a hash of the bundle's manifest."""
     path = earth_crops.BUNDLE / "manifest.json"
     data = path.read_bytes() if path.exists() else b""
-    return f"1.0.{int(hashlib.sha256(data).hexdigest()[:7], 16)}"
+    return f"1.1.{int(hashlib.sha256(data).hexdigest()[:7], 16)}"
 
 
 def plan(config: str) -> dict[str, np.ndarray]:
@@ -109,6 +109,7 @@ class Earth(tfds.core.GeneratorBasedBuilder):
             street="rendered: rays cast over the heights, coloured by the image",
             camera=dataclasses.asdict(earth_render.Camera()),
             text="bearings are from the place to what is named",
+            dsm=f"metres; {earth_crops.VOID_M} = no height: Greenland's ice",
             sources="see DATA_CARD.md and licences/ of the bundle",
         )
         return tfds.core.DatasetInfo(

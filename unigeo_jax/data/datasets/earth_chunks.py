@@ -52,7 +52,7 @@ class Maker:
         self._night = np.ascontiguousarray(
             earth_crops.raster("black_marble.jpg")[..., :1]
         )
-        self._height_m = earth_crops.elevation()
+        self._height_m = earth_crops.surface()
 
     def make(self, anchor_i: np.ndarray) -> Columns:
         """Columns of the records of some anchors, images already encoded."""
@@ -127,8 +127,10 @@ class Maker:
 
         place_m = places.elevation_m[nearest_i].astype(np.float32)
         cell_i = splits.cell_ids(places.lat[nearest_i], places.lon[nearest_i])
-        inside_i = (cell_i == splits.cell_ids(lat_i, lon_i)) & (place_m > -32768)
+        inside_i = cell_i == splits.cell_ids(lat_i, lon_i)
+        inside_i &= place_m > earth_crops.VOID_M
         map_m = earth_crops.crops(self._height_m, lat_i, lon_i, 1)[:, 0, 0]
+        map_m = np.where(map_m == earth_crops.VOID_M, np.nan, map_m)
         return {
             "text": [text.encode() for text, _ in captions],
             "text_masked": [masked.encode() for _, masked in captions],

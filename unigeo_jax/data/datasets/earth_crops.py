@@ -18,6 +18,15 @@ from unigeo_jax.data import splits
 BUNDLE = pathlib.Path(__file__).parents[1] / "bundle"
 LAND_COVER_CLASSES = 17
 TEXT_REACH_KM = 200.0
+VOID_M = -32768  # no height
+ICE = 15  # IGBP class: snow and ice
+GREENLAND = (  # south, north, west, east: boxes around its ice, clear of its neighbours
+    (59.5, 67.0, -60.0, -27.0),  # Iceland lies to the east
+    (67.0, 75.0, -60.0, -11.0),
+    (75.0, 79.5, -74.0, -11.0),  # Canada lies to the west
+    (79.5, 81.0, -68.0, -11.0),
+    (81.0, 84.0, -62.0, -11.0),
+)
 
 
 @functools.cache
@@ -60,6 +69,19 @@ def elevation() -> np.ndarray:
     """Heights of the whole Earth in metres, int16 (2160, 4320); no data = 0 m."""
     steps = raster("elevation.png").astype(np.int16)
     return np.where(steps == 255, 0, 28 * steps - 450).astype(np.int16)
+
+
+def surface() -> np.ndarray:
+    """As `elevation`, but void on Greenland's ice, where the map is of the bedrock."""
+    height_m, cover = elevation(), raster("landcover.png")
+    sizes = zip(height_m.shape, cover.shape, strict=True)
+    at = [((np.arange(n) + 0.5) / n * m).astype(int) for n, m in sizes]
+    ice = cover[np.ix_(*at)] == ICE
+    for south, north, west, east in GREENLAND:
+        row, col = pixel([north, south], [west, east], *ice.shape)
+        box = slice(*row), slice(*col)
+        height_m[box][ice[box]] = VOID_M
+    return height_m
 
 
 def land_cover_fractions(lat_i, lon_i) -> tuple[np.ndarray, np.ndarray]:
