@@ -27,10 +27,9 @@ REQUIRES = [
     "jax>=0.8.0",
     "ml_collections>=1.0",
     "numpy>=2.0",
-    "optax>=0.2.5",
+    "optax>=0.2.8",
     "orbax-checkpoint>=0.11.25,<0.13",
     "pillow>=11.0",
-    "safetensors>=0.5",
     "scipy>=1.14",
     "sentencepiece>=0.2.1",
     "simplejpeg>=1.8",
@@ -40,8 +39,6 @@ REQUIRES = [
 ]
 EXTRAS = {
     "test": [
-        "beartype>=0.20",
-        "jaxtyping>=0.3",
         "pyright[nodejs]>=1.1.400",
         "pytest>=8.3",
         "ruff>=0.12",

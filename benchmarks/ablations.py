@@ -9,7 +9,7 @@ python benchmarks/ablations.py --quick                tiny towers, one seed
 Each run is one `launch/train.py` in its own folder under --out; a finished run is
 read, not repeated. Prints means with the standard deviation over seeds and writes
 --out/ablations.json with commit, seeds and every run's figures. With --jobs > 1 runs
-share the machine and their times mean nothing; their retrieval does not depend on it.
+share the machine (Linux only) and their times mean nothing.
 """
 
 import concurrent.futures
@@ -42,8 +42,8 @@ QUICK = flags.DEFINE_bool("quick", False, "Tiny towers, one seed, two variants."
 LACKING = {"recall@10": float("nan"), "median_km": float("nan")}  # of two modalities
 COLUMNS = (
     *("near recall@1", "near recall@10", "test recall@1", "test recall@10"),
-    *("test weakest@10", "test coords pairs@10", "test others->coords@10"),
-    *("test others->coords km", "seconds"),
+    *("test weakest@10", "test coords pairs@10", "test aerial pairs@10"),
+    *("test others->coords@10", "test others->coords km", "seconds"),
 )
 
 
@@ -55,7 +55,7 @@ def train(variant: str, seed: str, slot: int) -> dict:
     else:
         config = f"{ROOT}/configs/ablations.py:variant={variant}{tiny}"
     folder = pathlib.Path(OUT.value) / f"{variant}{tiny.replace(',', '-')}-seed{seed}"
-    if not list((folder / "eval").glob("*.json")):
+    if not finished(folder):
         command = [sys.executable, str(ROOT / "launch" / "train.py")]
         command += [
             f"--config={config}",
@@ -63,19 +63,36 @@ def train(variant: str, seed: str, slot: int) -> dict:
             f"--config.seed={seed}",
         ]
         command += [f"--data_dir={DATA_DIR.value}"] if DATA_DIR.value else []
-        cores = sorted(os.sched_getaffinity(0))[slot :: JOBS.value]
-        share = ["taskset", "-c", ",".join(map(str, cores))] if JOBS.value > 1 else []
+        if JOBS.value > 1:
+            cores = sorted(os.sched_getaffinity(0))[slot :: JOBS.value]
+            command = ["taskset", "-c", ",".join(map(str, cores)), *command]
         began = time.monotonic()
-        subprocess.run([*share, *command], check=True, capture_output=True)
+        log = folder.with_suffix(".log")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("w") as out:
+            subprocess.run(command, check=True, stdout=out, stderr=out)
         print(f"{folder}: {time.monotonic() - began:.0f} s", file=sys.stderr)
     return figures(folder)
 
 
+def finished(folder: pathlib.Path) -> pathlib.Path | None:
+    """The evaluation of the last step of the run in `folder`, if it got there."""
+    about = folder / "config.json"
+    if not about.exists():
+        return None
+    steps = json.loads(about.read_text())["config"]["steps"]
+    path = folder / "eval" / f"{steps}.json"
+    return path if path.exists() else None
+
+
 def figures(folder: pathlib.Path) -> dict:
-    """The columns of one run, recall as a fraction, plus commit and oracle."""
-    newest = max((folder / "eval").glob("*.json"), key=lambda p: int(p.stem))
-    results = json.loads(newest.read_text())
-    out: dict = {"commit": json.loads((folder / "config.json").read_text())["commit"]}
+    """The columns of one run, recall as a fraction, plus commit, oracle and pairs."""
+    path = finished(folder)
+    if path is None:
+        raise ValueError(f"{folder}: the run did not finish; see {folder}.log")
+    results = json.loads(path.read_text())
+    about = json.loads((folder / "config.json").read_text())
+    out: dict = {"commit": about["commit"], "steps": about["config"]["steps"]}
     for split, table in results.items():
         pairs = {k: v for k, v in table.items() if "->" in k and "+" not in k}
         for metric in ("recall@1", "recall@10", "block_oracle@10"):
@@ -83,9 +100,11 @@ def figures(folder: pathlib.Path) -> dict:
                 v[metric] for v in pairs.values()
             )
         out[f"{split} weakest@10"] = min(v["recall@10"] for v in pairs.values())
-        out[f"{split} coords pairs@10"] = statistics.mean(
-            v["recall@10"] for k, v in pairs.items() if "coords" in k
-        )
+        for name in ("coords", "aerial"):
+            out[f"{split} {name} pairs@10"] = statistics.mean(
+                v["recall@10"] for k, v in pairs.items() if name in k
+            )
+        out[f"{split} pairs@10"] = {k: v["recall@10"] for k, v in pairs.items()}
         ensemble = table.get("aerial+dsm+street+text->coords", LACKING)
         out[f"{split} others->coords@10"] = ensemble["recall@10"]
         out[f"{split} others->coords km"] = ensemble["median_km"]
@@ -130,7 +149,8 @@ def main(argv: list[str]) -> None:
             cells.append(f" {statistics.mean(values):.1f}{spread}".rjust(25))
         print(variant.ljust(14) + "".join(cells))
     out = pathlib.Path(OUT.value) / "ablations.json"
-    report = {"seeds": seeds, "gallery": 1000, "runs": table}
+    commits = sorted({row["commit"] for found in table.values() for row in found})
+    report = {"seeds": seeds, "gallery": 1000, "commits": commits, "runs": table}
     out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(f"recall in %, mean +- standard deviation over {len(seeds)} seeds; {out}")
 

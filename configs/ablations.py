@@ -12,7 +12,8 @@ variant =
   pair_<a>_<b>       two modalities, no others are read or trained
   sigma_<s>          all coordinate tokens at one scale, as many tokens and frequencies
   no_registers       coordinate encoder without registers
-  no_cell_mask       places of the same cell are negatives of each other
+  no_cell_mask       places of the same cell are negatives of each other (on `earth`
+                     every place has a cell of its own: nothing changes there)
   hard_negatives     a quarter of each batch comes as neighbourhoods of 16 places
   no_hard_negatives  every place drawn uniformly (as `mini` does anyway)
   m2                 the m = n terms join: 25 pairs instead of 20

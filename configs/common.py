@@ -7,7 +7,6 @@ from typing import Any
 from ml_collections import ConfigDict
 
 SIZES = ("mini", "S", "B", "L")
-DATASETS = ("earth", "earth/tiny")
 # Transformer width, depth and heads of the published ViT sizes.
 VIT = {
     "S": {"width": 384, "depth": 12, "heads": 6},
@@ -73,10 +72,14 @@ def training(size: str) -> ConfigDict:
         "name": "earth",
         "split": "train",
         "cache_mb": 3000,  # decoded records are kept in memory if they all fit
-        "workers": 0 if mini else 8,  # processes; threads read within each
-        "threads": 1 if mini else 16,
-        "prefetch": 2 if mini else 16,  # batches
-        # Hard negatives: this share of a batch comes as groups of near places.
+        # A batch is read by one thread of one worker process; each keeps up to
+        # `prefetch` of them: a place of size B takes 0.95 MB.
+        "workers": 0 if mini else 4,
+        "threads": 1,
+        "prefetch": 2 if mini else 1,
+        # Hard negatives: this share of a batch comes as groups of near places. For
+        # mini on `earth` it costs recall in galleries of the whole Earth (measured:
+        # configs/ablations.py:variant=hard_negatives), so none there.
         "neighbourhood": {"fraction": 0.0 if mini else 0.25, "size": 16},
     }
     config.loss = {
@@ -99,8 +102,10 @@ def training(size: str) -> ConfigDict:
     }
     config.checkpoint = {"every": 500 if mini else 1000, "keep": 2}
     config.eval = {
-        "splits": ("near", "val", "test"),
-        "gallery": 1000,
+        "splits": ("near", "val", "test") if mini else ("val", "test"),
+        # Places of each gallery. 100 for the big sizes is a smoke test that a CPU can
+        # bear: give the real number with --config.eval.gallery.
+        "gallery": 1000 if mini else 100,
         "batch": 250 if mini else 64,
         "every": 0,  # steps; 0: at the end only
     }
@@ -128,6 +133,6 @@ def shrink(config: ConfigDict) -> None:
     config.data.name = "earth/tiny" if config.data.name == "earth" else config.data.name
     config.data.workers, config.data.threads = 0, 1
     config.data.prefetch = 2
-    config.data.neighbourhood.size = 4
+    config.data.neighbourhood.fraction, config.data.neighbourhood.size = 0.25, 4
     config.log_every, config.checkpoint.every = 1, 2
     config.eval.gallery, config.eval.batch = 32, 16

@@ -23,11 +23,11 @@ def get_config(arg: str = "") -> ConfigDict:
     config.towers = mini() if args["size"] == "mini" else paper(args["size"])
     if args["tiny"]:
         common.shrink(config)
-        config.towers = mini(width=32)
+        config.towers = mini(width=32, views=2)
     return config.lock()
 
 
-def mini(width: int = 128) -> dict:
+def mini(width: int = 128, views: int = 1) -> dict:
     """2.4 M parameters at the native pixels of `earth` (7 km and 9 km a pixel).
 
     Differs from UniGeoCLIP: small towers with mean pooling; lower coordinate scales
@@ -44,7 +44,7 @@ def mini(width: int = 128) -> dict:
             image | {"patch": 8},
         ),
         "street": common.tower(
-            {"views": 1, "height": 16, "width": 96, "jitter": 0.05},
+            {"views": views, "height": 16, "width": 96, "jitter": 0.05},
             image | {"patch": (16, 8)},
         ),
         "dsm": common.tower(

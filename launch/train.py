@@ -19,6 +19,9 @@ from ml_collections import config_flags
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "FILE.py[:arguments]", lock_config=True
 )
+AUTO = flags.DEFINE_bool(
+    "distributed", False, "Several processes that find each other: TPU pods, SLURM."
+)
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; default runs/<config>."
 )
@@ -71,11 +74,13 @@ def main(argv: list[str]) -> None:
     from unigeo_jax import sharding, train, workdir
     from unigeo_jax.data import datasets
 
-    sharding.start_processes(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
-    workdir.compilation_cache(datasets.default_data_dir() / ".xla")
     folder = pathlib.Path(WORKDIR.value or f"runs/{CONFIG.value.name}")
-    data_dir = pathlib.Path(DATA_DIR.value) if DATA_DIR.value else None
+    data_dir = pathlib.Path(DATA_DIR.value or datasets.default_data_dir())
+    workdir.compilation_cache(data_dir / ".xla")
     try:
+        sharding.start_processes(
+            COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value, AUTO.value
+        )
         train.fit(CONFIG.value, folder, data_dir)
     except workdir.Preempted as stop:
         print(stop, file=sys.stderr)

@@ -25,6 +25,8 @@ flags.FLAGS.mark_as_parsed()  # library code may read absl flags; no test passes
 def data_dir(tmp_path_factory) -> Path:
     """Returns an empty folder for datasets, the default one of every test."""
     folder = tmp_path_factory.mktemp("data")
+    # Programs that several tests compile are compiled once a session.
+    jax.config.update("jax_compilation_cache_dir", str(folder / ".xla"))
     os.environ["UNIGEO_DATA_DIR"] = str(folder)
     return folder
 

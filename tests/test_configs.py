@@ -19,6 +19,7 @@ VARIANTS = [
     "sigma_16",
     "no_registers",
     "no_cell_mask",
+    "hard_negatives",
     "no_hard_negatives",
     "m2",
     "sphere",
@@ -34,6 +35,8 @@ def abstract_step(config):
     state, values = jax.eval_shape(run.step, run.abstract, rows)
     assert values["loss"].shape == ()
     assert jax.tree.structure(state) == jax.tree.structure(run.abstract)
+    # An empty array could not be saved.
+    assert all(x.size for x in jax.tree.leaves(run.abstract))
     return {k: train.count(v) for k, v in state.params.items()}
 
 

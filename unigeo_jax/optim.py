@@ -32,6 +32,19 @@ def labels(params: Any, frozen_towers: frozenset[str]) -> Any:
     return jax.tree_util.tree_map_with_path(label, params)
 
 
+def frozen_towers(config: Any) -> frozenset[str]:
+    return frozenset(name for name, tower in config.towers.items() if tower.freeze)
+
+
+def stop_frozen(params: Any, towers: frozenset[str]) -> Any:
+    """`params` with no gradient into frozen towers and leaves."""
+    return jax.tree.map(
+        lambda x, label: jax.lax.stop_gradient(x) if label == "frozen" else x,
+        params,
+        labels(params, towers),
+    )
+
+
 def decay_mask(params: Any) -> Any:
     """True where weight decay applies: matrices that are no register or temperature."""
 
@@ -71,7 +84,7 @@ def make(config: Any, params: Any, steps: int) -> optax.GradientTransformation:
     """
     o = config.optim
     rates = {name: float(tower.lr) for name, tower in config.towers.items()}
-    frozen = frozenset(name for name, tower in config.towers.items() if tower.freeze)
+    frozen = frozen_towers(config)
     train = optax.chain(
         optax.clip_by_global_norm(o.clip) if o.clip else optax.identity(),
         optax.scale_by_adam(b1=o.b1, b2=o.b2, eps=o.eps),

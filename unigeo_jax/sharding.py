@@ -6,7 +6,6 @@ The batch is split over both axes, parameters and optimiser moments over `fsdp`.
 Everything is jit + NamedSharding; the compiler places the collectives.
 """
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,18 +19,31 @@ MIN_FSDP_SIZE = 2**16  # smaller arrays are cheaper replicated than gathered
 
 
 def start_processes(
-    coordinator: str | None = None, count: int | None = None, number: int | None = None
+    coordinator: str | None = None,
+    count: int | None = None,
+    number: int | None = None,
+    detect: bool = False,
 ) -> None:
-    """Joins a job of several processes, where there is one.
+    """Joins a job of several processes, where there is one; else does nothing.
 
-    With a coordinator address the three arguments say everything. Without, a TPU pod or
-    a SLURM step of several tasks is known by its environment; else nothing happens.
+    Args:
+      coordinator: host:port of process 0, with
+      count: the processes of the job and
+      number: the number of this one; or
+      detect: TPU pods and SLURM steps, which tell JAX all three.
+
+    Raises:
+      ValueError: some of the first three without the others.
     """
-    hosts = os.environ.get("TPU_WORKER_HOSTNAMES", "").count(",") + 1
-    tasks = int(os.environ.get("SLURM_NTASKS", "1"))
+    given = [x is not None for x in (coordinator, count, number)]
+    if any(given) and not all(given):
+        raise ValueError(
+            f"got coordinator={coordinator}, num_processes={count},"
+            f" process_id={number}; allowed: all three or none"
+        )
     if coordinator is not None:
         jax.distributed.initialize(coordinator, count, number)
-    elif hosts > 1 or (tasks > 1 and "SLURM_PROCID" in os.environ):
+    elif detect:
         jax.distributed.initialize()
 
 

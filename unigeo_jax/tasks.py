@@ -34,6 +34,18 @@ class Task(NamedTuple):
     embed: Callable[[Any, Any], jax.Array]
 
 
+def get(name: str) -> Callable[[Any, Mesh], Task]:
+    """The objective that `config.task` names.
+
+    Raises:
+      ValueError: no function here is named so.
+    """
+    known = {"contrastive": contrastive}
+    if name not in known:
+        raise ValueError(f"config.task: got {name!r}; allowed: {', '.join(known)}")
+    return known[name]
+
+
 def compute_dtype(name: str) -> jnp.dtype:
     """'auto' is bfloat16 on accelerators and float32 on CPU."""
     if name == "auto":
@@ -70,8 +82,7 @@ def contrastive(config: Any, mesh: Mesh) -> Task:
         tau_mm = apply(params, method="tau_mm")
         cell_b2 = batch["cell"]
         if not config.loss.same_cell_mask:
-            rows = jnp.arange(cell_b2.shape[0], dtype=jnp.int32)
-            cell_b2 = jnp.stack([rows, rows], axis=1)
+            cell_b2 = batch["index"]  # a place twice in a batch stays one place
         loss, aux = contrastive_loss.loss(
             z_mbd.astype(dtype),
             here_mb,
@@ -115,6 +126,10 @@ def pair_weights(names: tuple[str, ...], loss: Any) -> np.ndarray:
     if kind == "all_to_all" and not pivot:
         return contrastive_loss.all_to_all(names, include_self=loss.include_self)
     if kind == "pivot" and pivot:
+        if loss.include_self:
+            raise ValueError(
+                "config.loss.include_self: got True with a pivot; allowed: all_to_all"
+            )
         return contrastive_loss.pivot(names, pivot)
     raise ValueError(
         f"config.loss.pairs: got {loss.pairs!r};"

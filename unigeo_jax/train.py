@@ -30,26 +30,35 @@ class TrainState:
 
     step: jax.Array  # int32, updates tried so far
     skipped: jax.Array  # int32, updates skipped in a row: loss or gradient not finite
+    skips: jax.Array  # int32, all updates skipped so far
     params: Any
     opt_state: Any
 
 
 def make_step(
-    task: tasks.Task, tx: optax.GradientTransformation, seed: int
+    task: tasks.Task,
+    tx: optax.GradientTransformation,
+    seed: int,
+    frozen: frozenset[str] = frozenset(),
 ) -> Callable:
     """Returns step(state, batch) -> (state, metrics), one optimiser update.
 
-    If the loss or the gradient norm is not finite, parameters and moments stay as they
-    are (on every device alike: both numbers are global) and `skipped` counts up.
+    No gradient is computed for the towers in `frozen`, nor for frozen leaves. If the
+    loss or the gradient norm is not finite, parameters and moments stay as they are (on
+    every device alike: both numbers are global) and `skipped` counts up.
     """
 
     def step(
         state: TrainState, batch: Batch
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        grad_fn = jax.value_and_grad(task.loss_fn, has_aux=True)
-        (loss, values), grads = grad_fn(state.params, batch, key)
-        grad_norm = optax.global_norm(grads)
+
+        def loss_fn(params: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
+            return task.loss_fn(optim.stop_frozen(params, frozen), batch, key)
+
+        grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+        (loss, values), grads = grad_fn(state.params)
+        grad_norm = optax.tree.norm(grads)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = task.project(optax.apply_updates(state.params, updates))
 
@@ -60,13 +69,12 @@ def make_step(
             (state.params, state.opt_state),
         )
         skipped = jnp.where(finite, 0, state.skipped + 1)
-        values = values | {"loss": loss, "grad_norm": grad_norm, "skipped": skipped}
+        skips = state.skips + jnp.where(finite, 0, 1)
+        values = values | {"loss": loss, "grad_norm": grad_norm}
+        values = values | {"skipped": skipped, "skips": skips}
         for name, here_b in batch["here"].items():
             values[f"here/{name}"] = jnp.mean(here_b.astype(jnp.float32))
-        new = TrainState(
-            step=state.step + 1, skipped=skipped, params=params, opt_state=opt_state
-        )
-        return new, values
+        return TrainState(state.step + 1, skipped, skips, params, opt_state), values
 
     return step
 
@@ -91,7 +99,7 @@ def prepare(config: Any, mesh: Mesh, example: Batch) -> Prepared:
     Shapes come first, then shardings, then the initialisation itself, compiled with
     its output shardings: no device ever holds the whole of a sharded model.
     """
-    task = getattr(tasks, config.task)(config, mesh)
+    task = tasks.get(config.task)(config, mesh)
     shapes = jax.eval_shape(task.init, jax.random.key(0), example)
     tx = optim.make(config, shapes, config.steps)
 
@@ -99,12 +107,12 @@ def prepare(config: Any, mesh: Mesh, example: Batch) -> Prepared:
         params = task.init(jax.random.key(config.seed), example)
         opt_state = tx.init(params)
         zero = jnp.zeros((), jnp.int32)
-        return TrainState(step=zero, skipped=zero, params=params, opt_state=opt_state)
+        return TrainState(zero, zero, zero, params, opt_state)
 
     abstract = jax.eval_shape(init)
     shardings = sharding.state_shardings(abstract, mesh)
     step = jax.jit(
-        make_step(task, tx, config.seed),
+        make_step(task, tx, config.seed, optim.frozen_towers(config)),
         in_shardings=(shardings, sharding.batch_sharding(mesh)),
         out_shardings=(shardings, sharding.replicated(mesh)),
         donate_argnums=0,
@@ -130,6 +138,9 @@ def fit(
       FloatingPointError: `config.max_skips` steps in a row were not finite.
       workdir.Preempted: SIGTERM came; the state was saved.
     """
+    for key in ("steps", "batch", "log_every", "max_skips"):
+        if config[key] < 1:
+            raise ValueError(f"config.{key}: got {config[key]}; allowed: 1 or more")
     mesh = sharding.make_mesh(**config.mesh)
     if config.batch % mesh.size:
         raise ValueError(
@@ -145,6 +156,7 @@ def fit(
 
     run = prepare(config, mesh, pipeline.example_batch(readers))
     evaluator = make_evaluator(config, mesh, run.task, readers, data_dir)
+    positions = pipeline.positions(index, config)
     workdir.claim(folder, config)
 
     # Where the state comes from: 1. this workdir's newest checkpoint, 2. scratch.
@@ -155,16 +167,10 @@ def fit(
         f"{count(state.params):,} parameters, {mesh.size} devices, from step {start}"
     )
 
-    batches = pipeline.train_batches(
-        source,
-        index,
-        readers,
-        data=config.data,
-        batch=config.batch,
-        steps=config.steps,
-        seed=config.seed,
-        start=start,
-    )
+    if config.data.workers == 0:
+        source = pipeline.memo_if_small(source, config.data.cache_mb)
+    read = pipeline.ReadPlaces(source, index["cell"], readers)
+    batches = pipeline.train_batches(read, positions, data=config.data, start=start)
     writer = metrics.Writer(folder, start)
     try:
         state = loop(
@@ -201,7 +207,7 @@ def loop(
                 running.pop(0).block_until_ready()
             began = time.monotonic()
             local = next(batches)
-            if all(loss.is_ready() for loss in running):
+            if all(loss.is_ready() for loss in running):  # pyright: ignore
                 progress.waited(time.monotonic() - began)
             batch = sharding.to_global(local, mesh)
             with jax.transfer_guard("disallow"):
@@ -218,7 +224,8 @@ def loop(
                         f" last good checkpoint: step {saves.latest()}"
                     )
             stop = signals.agreed(number)
-            if number == config.steps or stop or number % config.checkpoint.every == 0:
+            every = config.checkpoint.every  # 0: at the end only
+            if number == config.steps or stop or (every and number % every == 0):
                 saves.save(number, state)
             if stop:
                 saves.wait()
@@ -231,6 +238,7 @@ def loop(
                 progress.note(evaluate(folder, number, evaluator(state.params)))
         profile.close()
     saves.wait()
+    signals.close()  # all is saved: from here on SIGTERM may simply end the process
     workdir.say(evaluate(folder, config.steps, evaluator(state.params)))
     workdir.say(
         f"in {folder}: config.json metrics.jsonl tensorboard/ checkpoints/ eval/"
@@ -253,23 +261,24 @@ def make_evaluator(
         for split in config.eval.splits
     }
 
-    def embed(params: Any, x: Any, here: Any) -> tuple[jax.Array, jax.Array]:
-        return task.embed(params, x), jnp.stack([here[name] for name in names])
+    def embed(params: Any, rows: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
+        here_mb = jnp.stack([rows["here"][name] for name in names])
+        return task.embed(params, rows["x"]), here_mb, rows["index"]
 
-    # Every process gets the whole of it.
+    # Every process gets the whole of it; rows tell by `index` who they are, because
+    # the mesh may order devices otherwise than by process.
     embed = jax.jit(embed, out_shardings=sharding.replicated(mesh))
 
     def one_split(params: Any, source: Any, index: dict[str, np.ndarray]) -> dict:
         z, here, numbers = [], [], []
-        for chunk, local in pipeline.gallery(
+        for local in pipeline.gallery(
             source, index, readers, size=config.eval.gallery, batch=batch
         ):
-            rows = sharding.to_global({k: local[k] for k in ("x", "here")}, mesh)
-            z_mbd, here_mb = embed(params, rows["x"], rows["here"])
-            real = chunk >= 0
+            z_mbd, here_mb, index_b = embed(params, sharding.to_global(local, mesh))
+            real = np.asarray(index_b) >= 0
             z.append(np.asarray(z_mbd)[:, real])
             here.append(np.asarray(here_mb)[:, real])
-            numbers.append(chunk[real])
+            numbers.append(np.asarray(index_b)[real])
         order = np.concatenate(numbers)
         return retrieval.run(
             dict(zip(names, np.concatenate(z, axis=1), strict=True)),

@@ -23,16 +23,14 @@ Leaf = Any  # numpy on the host, jax.Array on the device
 class Batch(TypedDict):
     """A batch of places, as host or device arrays with one leading axis `b`.
 
-    `index` int32 (b,) is the position of the place in its split: it names an example in
-    messages. `cell` int32 (b, 2) is the 64-bit cell id as (high, low) words; equal rows
-    are the same cell. `lat` and `lon` float32 (b,) are degrees (WGS 84), read by
-    evaluation only. `here` holds one bool (b,) a modality, False where the place lacks
-    it, and `x` what that modality's `read` returned, zeros where it is lacking.
+    `index` int32 (b,) is the record number of the place in its split, -1 for a row that
+    only fills a batch up. `cell` int32 (b, 2) is the 64-bit cell id as (high, low)
+    words; equal rows are the same cell. `here` holds one bool (b,) a modality, False
+    where the place lacks it, and `x` what that modality's `read` returned, zeros where
+    it is lacking.
     """
 
     index: Leaf
     cell: Leaf
-    lat: Leaf
-    lon: Leaf
     here: dict[str, Leaf]
     x: dict[str, PyTree]

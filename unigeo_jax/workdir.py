@@ -17,7 +17,9 @@ import tqdm
 from jax.experimental import multihost_utils
 
 # What a resumed run may change: nothing here alters parameters or the order of places.
-FREE_KEYS = ("checkpoint", "eval", "log_every", "max_skips", "mesh", "profile")
+FREE_KEYS = (
+    *("checkpoint", "eval", "log_every", "max_skips", "mesh", "name", "profile"),
+)
 FREE_DATA_KEYS = ("cache_mb", "prefetch", "threads", "workers")
 PACKAGES = (
     "jax",
@@ -68,7 +70,7 @@ def check(folder: pathlib.Path, config: Any) -> None:
     try:
         text = path.read_text(encoding="utf-8") if path.exists() else None
         found = None if text is None else json.loads(text)["config"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"--workdir {folder}: config.json: {error!r}") from error
     there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
@@ -151,6 +153,11 @@ class Signals:
     def _ask(self, *_: Any) -> None:
         self._asked = True
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def close(self) -> None:
+        """Gives SIGTERM its usual meaning back."""
+        if jax.process_count() == 1:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def agreed(self, step: int) -> bool:
         if jax.process_count() > 1:

@@ -42,21 +42,17 @@ def index(source):
     return {"lat": lat, "lon": 2 * lat, "cell": np.arange(len(lat)) + 2**40}
 
 
-def batches(source, start=0, process=(0, 1), steps=6, **data):
-    options = common.training("mini").data
-    options.neighbourhood.size = 2
-    options.update(data)
+def batches(source, start=0, process=(0, 1), memory=False, **data):
+    config = common.training("mini")
+    config.update(batch=8, steps=6, seed=1)
+    config.data.neighbourhood = {"fraction": 0.25, "size": 2}
+    config.data.update(data)
+    places = pipeline.positions(index(source), config)
+    records = pipeline.memo_if_small(source, 100) if memory else source
+    read = pipeline.ReadPlaces(records, index(source)["cell"], READERS)
     return list(
         pipeline.train_batches(
-            source,
-            index(source),
-            READERS,
-            data=options,
-            batch=8,
-            steps=steps,
-            seed=1,
-            start=start,
-            process=process,
+            read, places, data=config.data, start=start, process=process
         )
     )
 
@@ -78,7 +74,7 @@ def test_processes_together_see_the_global_batch_of_one_process():
 
 
 def test_memory_changes_nothing():
-    assert_equal(batches(fake_source()), batches(fake_source(), cache_mb=0))
+    assert_equal(batches(fake_source()), batches(fake_source(), memory=True))
 
 
 def test_more_threads_change_nothing():
@@ -107,7 +103,7 @@ def test_a_record_lacking_a_modality_is_masked_and_the_others_stay():
 def test_a_modality_that_no_place_has_is_refused_by_name():
     source = fake_source(absent=range(40))
     with pytest.raises(
-        ValueError, match=r"none of 40 sampled places has again, height; record"
+        ValueError, match=r"none of 40 places has again, height; record"
     ):
         pipeline.check_modalities(source, READERS, "fake:train")
     pipeline.check_modalities(fake_source(absent=range(39)), READERS, "fake:train")
@@ -126,14 +122,13 @@ def test_cell_words_tell_64_bit_cells_apart():
 def test_the_gallery_is_fixed_and_marks_its_filling():
     source = fake_source()
     parts = list(pipeline.gallery(source, index(source), READERS, size=10, batch=4))
-    numbers = np.concatenate([marked for marked, _ in parts])
-    assert (numbers == -1).sum() == 2
-    real = numbers[numbers >= 0]
-    assert len(set(real)) == 10
-    rows = np.concatenate([batch["index"] for _, batch in parts])
-    np.testing.assert_array_equal(rows[numbers >= 0], real)
+    numbers = np.concatenate([batch["index"] for batch in parts])
+    np.testing.assert_array_equal(numbers[-2:], -1)
+    assert len(set(numbers[:-2])) == 10
+    heights = np.concatenate([batch["x"]["height"][:, 0] for batch in parts])
+    np.testing.assert_array_equal(heights[:-2], 2.0 * numbers[:-2])
     assert all(
-        not batch["x"]["height"][:, 1].any() for _, batch in parts
+        not batch["x"]["height"][:, 1].any() for batch in parts
     )  # no augmentation
 
 
@@ -144,7 +139,7 @@ def test_a_gallery_of_two_processes_is_that_of_one():
         parts = pipeline.gallery(
             source, index(source), READERS, size=10, batch=4, process=process
         )
-        return [batch["index"] for _, batch in parts]
+        return [batch["index"] for batch in parts]
 
     both = [
         np.concatenate(pair) for pair in zip(rows((0, 2)), rows((1, 2)), strict=True)

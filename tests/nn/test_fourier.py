@@ -12,8 +12,7 @@ import pytest
 
 from unigeo_jax.nn import fourier, layers
 
-GOLDEN = Path(__file__).parents[3] / "shared" / "golden" / "equal_earth.json"
-needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason="no golden numbers here")
+GOLDEN = Path(__file__).parents[1] / "golden" / "equal_earth.json"
 SMALL = {"sigmas": (1.0, 4.0, 16.0), "frequencies": 8, "heads": 4, "mlp_ratio": 2}
 PLACES = np.array(
     [[40.7, -73.9], [48.8, 2.3], [-33.8, 151.2], [0, 0], [64.1, -21.9]], np.float32
@@ -27,7 +26,6 @@ def golden():
     return data, latlon, xy
 
 
-@needs_golden
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_projection_meets_the_golden_tolerance(dtype):
     data, latlon, xy = golden()
@@ -37,7 +35,6 @@ def test_projection_meets_the_golden_tolerance(dtype):
     np.testing.assert_allclose(got, xy, rtol=0, atol=data["tolerance"][f"{dtype}_abs"])
 
 
-@needs_golden
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_tokens_meet_the_golden_tolerance_at_every_scale(dtype):
     data, latlon, _ = golden()

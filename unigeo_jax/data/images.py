@@ -81,7 +81,10 @@ def decode(data: bytes, channels: int = 3) -> np.ndarray:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width} x {image.height} pixels")
             pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
-    except (OSError, SyntaxError, struct.error, zlib.error, ValueError) as error:
+    except (
+        *(OSError, SyntaxError, struct.error, zlib.error, ValueError),
+        PIL.Image.DecompressionBombError,
+    ) as error:
         raise ValueError(
             f"image of {len(data)} bytes cannot be read: {error};"
             f" allowed {'/'.join(FORMATS)} up to {MAX_PIXELS} pixels"

@@ -75,7 +75,7 @@ class BatchOrder:
             raise ValueError(
                 f"config.data.neighbourhood.size: got {size}; allowed: 1 or more"
             )
-        self._n, self._batch, self._steps, self._seed = n, batch, steps, seed
+        self._n, self.batch, self.steps, self.seed = n, batch, steps, seed
         self._size = min(size, n)
         self._groups = int(batch * fraction) // self._size
         self._near = self._groups * self._size
@@ -88,18 +88,18 @@ class BatchOrder:
         )
 
     def __len__(self) -> int:
-        return self._batch * self._steps
+        return self.batch * self.steps
 
     def __getitem__(self, position: SupportsIndex) -> int:
-        step, slot = divmod(int(position), self._batch)
+        step, slot = divmod(int(position), self.batch)
         if slot >= self._near:
             return int(
-                self._uniform[step * (self._batch - self._near) + slot - self._near]
+                self._uniform[step * (self.batch - self._near) + slot - self._near]
             )
         group, member = divmod(slot, self._size)
         draw = step * self._groups + group
         # Each epoch cuts the curve at another offset, so neighbourhoods change.
         epoch = draw // self._chunks
-        offset = int(np.random.default_rng((self._seed, epoch)).integers(self._n))
+        offset = int(np.random.default_rng((self.seed, epoch)).integers(self._n))
         start = int(self._chunk_order[draw]) * self._size + offset
         return int(self._curve[(start + member) % self._n])

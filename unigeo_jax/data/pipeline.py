@@ -56,10 +56,8 @@ class ReadPlaces:
             for name, zeros in self._zeros.items()
         }
         here = {name: np.zeros(b, bool) for name in x}
-        latlon = np.zeros((2, b), np.float32)
         for row, number in enumerate(numbers):
             record = self._source[int(number)]
-            latlon[:, row] = record["lat"], record["lon"]
             state = None if seeds is None else np.random.SFC64(int(seeds[row])).state
             for name, module, options in self._readers:
                 if state is not None:
@@ -73,8 +71,6 @@ class ReadPlaces:
         return {
             "index": numbers.astype(np.int32),
             "cell": words.astype(np.uint32).view(np.int32),
-            "lat": latlon[0],
-            "lon": latlon[1],
             "here": here,
             "x": x,
         }
@@ -89,28 +85,22 @@ def _store(into: Any, row: int, value: Any) -> None:
 
 
 class ReadStep(grain.transforms.Map):
-    """Step -> this process's rows of its batch, in the order of `positions`."""
+    """Step -> this process's rows of its batch, in the order of `places`."""
 
     def __init__(
-        self,
-        read: ReadPlaces,
-        positions: order.BatchOrder,
-        batch: int,
-        seed: int,
-        process: tuple[int, int],
+        self, read: ReadPlaces, places: order.BatchOrder, process: tuple[int, int]
     ) -> None:
-        self._read, self._positions = read, positions
-        self._batch, self._seed = batch, seed
+        self._read, self._places = read, places
         self._process, self._processes = process
 
     def map(self, element: int) -> Batch:
-        first = int(element) * self._batch
-        rows = range(first + self._process, first + self._batch, self._processes)
-        numbers = np.array([self._positions[row] for row in rows])
-        seeds = np.random.SeedSequence((self._seed, int(element))).generate_state(
-            self._batch, np.uint64
-        )
-        return self._read.batch(numbers, seeds[self._process :: self._processes])
+        batch, seed = self._places.batch, self._places.seed
+        rows = range(self._process, batch, self._processes)
+        first = int(element) * batch
+        numbers = np.array([self._places[first + row] for row in rows])
+        words = np.random.SeedSequence((seed, int(element)))
+        seeds = words.generate_state(batch, np.uint64)
+        return self._read.batch(numbers, seeds[rows.start :: rows.step])
 
 
 class Memo(Sequence):
@@ -144,53 +134,52 @@ def memo_if_small(
     return Memo(source) if megabytes <= limit_mb else source
 
 
+def positions(index: dict[str, np.ndarray], config: Any) -> order.BatchOrder:
+    """The order of places that `config` and the dataset's index give.
+
+    Raises:
+      ValueError: an empty split, or a neighbourhood out of range.
+    """
+    return order.BatchOrder(
+        index["lat"],
+        index["lon"],
+        batch=config.batch,
+        steps=config.steps,
+        seed=config.seed,
+        fraction=config.data.neighbourhood.fraction,
+        size=config.data.neighbourhood.size,
+    )
+
+
 def train_batches(
-    source: Sequence[dict[str, Any]],
-    index: dict[str, np.ndarray],
-    readers: Sequence[Reader],
+    read: ReadPlaces,
+    places: order.BatchOrder,
     *,
     data: Any,
-    batch: int,
-    steps: int,
-    seed: int,
     start: int,
     process: tuple[int, int] | None = None,
 ) -> Iterator[Batch]:
-    """Host-local batches from step `start` to `steps`.
+    """Host-local batches from step `start` to the last.
 
     Args:
-      source, index: of `datasets.load`.
-      readers: one for every tower.
-      data: `config.data`: neighbourhood, cache_mb, workers, threads, prefetch.
-      batch: places in the global batch.
-      steps, seed, start: length of the run, its seed, the first step to yield.
+      read: the records and how they are read.
+      places: which record stands where.
+      data: `config.data`: workers, threads, prefetch.
+      start: the first step to yield.
       process: (p, n); default: this process of the job.
 
     Raises:
       ValueError: the batch cannot be split over the processes.
     """
     p, n = process or (jax.process_index(), jax.process_count())
-    if batch % n:
+    if places.batch % n:
         raise ValueError(
-            f"config.batch: got {batch}; allowed: a multiple of {n} processes"
+            f"config.batch: got {places.batch}; allowed: a multiple of {n} processes"
         )
-    if data.workers == 0:
-        source = memo_if_small(source, data.cache_mb)
-    positions = order.BatchOrder(
-        index["lat"],
-        index["lon"],
-        batch=batch,
-        steps=steps,
-        seed=seed,
-        fraction=data.neighbourhood.fraction,
-        size=data.neighbourhood.size,
-    )
     # One element of the MapDataset is a whole batch: Grain's cost an element, about
     # 0.3 ms, would otherwise exceed that of reading a small place.
-    read = ReadStep(
-        ReadPlaces(source, index["cell"], readers), positions, batch, seed, (p, n)
-    )
-    batches = grain.MapDataset.range(steps).map(read)[start:]
+    batches = grain.MapDataset.range(places.steps)
+    batches = batches.map(ReadStep(read, places, (p, n)))[start:]
     options = grain.ReadOptions(
         num_threads=data.threads, prefetch_buffer_size=data.prefetch
     )
@@ -208,11 +197,11 @@ def gallery(
     size: int,
     batch: int,
     process: tuple[int, int] | None = None,
-) -> Iterator[tuple[np.ndarray, Batch]]:
-    """Yields (record numbers of the global batch, host-local rows), not augmented.
+) -> Iterator[Batch]:
+    """Yields host-local rows of `size` records, without augmentation.
 
-    The gallery is the same `size` records for everybody: a fixed random draw. The last
-    batch is filled up by repeating its last record; record number -1 marks the filling.
+    The gallery is the same for everybody: a fixed random draw. The last batch is filled
+    up by repeating its last record, with -1 as `index`.
     """
     p, n = process or (jax.process_index(), jax.process_count())
     numbers = np.sort(np.random.default_rng(0).permutation(len(source))[:size])
@@ -221,8 +210,9 @@ def gallery(
         chunk = numbers[begin : begin + batch]
         filled = np.pad(chunk, (0, batch - len(chunk)), mode="edge")
         local = filled[p * batch // n : (p + 1) * batch // n]
-        marked = np.pad(chunk, (0, batch - len(chunk)), constant_values=-1)
-        yield marked, read.batch(local, None)
+        rows = read.batch(local, None)
+        rows["index"][p * batch // n + np.arange(len(local)) >= len(chunk)] = -1
+        yield rows
 
 
 def example_batch(readers: Sequence[Reader]) -> Batch:
@@ -230,8 +220,6 @@ def example_batch(readers: Sequence[Reader]) -> Batch:
     one = {
         "index": np.int32(0),
         "cell": np.zeros(2, np.int32),
-        "lat": np.float32(0),
-        "lon": np.float32(0),
         "here": {name: np.bool_(False) for name, _, _ in readers},
         "x": {name: module.spec(**options) for name, module, options in readers},
     }
@@ -242,14 +230,15 @@ def check_modalities(
     source: Sequence[dict[str, Any]],
     readers: Sequence[Reader],
     what: str,
-    sample: int = 256,
 ) -> None:
-    """Refuses a dataset in which none of up to `sample` places has some modality.
+    """Refuses a dataset in which no place at all has some modality.
+
+    Reads places in random order until each modality was seen: a few, or all of them.
 
     Raises:
       ValueError: names the modality, the dataset and the fields that its records have.
     """
-    numbers = np.random.default_rng(0).permutation(len(source))[:sample]
+    numbers = np.random.default_rng(0).permutation(len(source))
     missing = {name for name, _, _ in readers}
     record: dict[str, Any] = {}
     for number in numbers:
@@ -260,7 +249,7 @@ def check_modalities(
         if not missing:
             return
     raise ValueError(
-        f"dataset {what}: none of {len(numbers)} sampled places has"
+        f"dataset {what}: none of {len(numbers)} places has"
         f" {', '.join(sorted(missing))}; record fields: {', '.join(sorted(record))};"
         " take the tower out of config.towers or add the data"
     )

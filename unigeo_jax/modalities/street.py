@@ -82,9 +82,10 @@ class Encoder(vit.ViT):
 
 def pool_views(y_bvd: jax.Array, mask_bv: jax.Array) -> jax.Array:
     """Average the unit vectors of the views that are there: (b, d), zero for none."""
-    z_bvd = layers.l2_normalise(y_bvd)
-    # where, not a product: what an empty slot holds must not matter, even NaN.
-    z_bvd = jnp.where(jnp.broadcast_to(mask_bv[..., None], z_bvd.shape), z_bvd, 0.0)
+    # where, not a product, and first: what an empty slot holds must not matter, in the
+    # gradient either, even NaN.
+    here_bvd = jnp.broadcast_to(mask_bv[..., None], y_bvd.shape)
+    z_bvd = layers.l2_normalise(jnp.where(here_bvd, y_bvd, 0.0))
     count_b1 = jnp.maximum(mask_bv.sum(axis=1, keepdims=True), 1)
     total_bd = z_bvd.sum(axis=1)
     return total_bd / jnp.broadcast_to(count_b1, total_bd.shape)

@@ -29,8 +29,8 @@ def read(
 ) -> np.ndarray | None:
     """Tokenise `record["text"]`, segments separated by newlines, int32 (length,).
 
-    Training drops each segment but the first with probability `drop` and each token
-    with probability `token_drop`. Longer texts are truncated, shorter ones padded
+    Training drops each segment with probability `drop` (never all of them) and each
+    token with probability `token_drop`. Longer texts are truncated, shorter ones padded
     with 0. `mask_names` reads `record["text_masked"]`, where proper names are gone
     (names tie a text to its coordinates). `vocab` is a SentencePiece model file, None
     the bundled vocabulary. SigLIP 2 wants `lower=True, end=1`: id `end` closes and
@@ -44,7 +44,7 @@ def read(
         rng.random(128)  # past the draws of the pictures
     if rng is not None and drop and len(segments) > 1:
         kept = rng.random(len(segments)) >= drop
-        kept[0] = True
+        kept[0] |= not kept.any()
         segments = [s for s, keep in zip(segments, kept, strict=True) if keep]
     ids: list[int] = []
     for segment in segments:

@@ -147,10 +147,13 @@ class LatLonEncoder(nn.Module):
         b, _, w = x_bkw.shape
         if self.depth:
             x_bkw = x_bkw.astype(self.dtype)
-            init = nn.initializers.normal(0.02)
-            shape = (1, self.registers, w)
-            registers = self.param("registers", init, shape, jnp.float32)
-            front = jnp.broadcast_to(registers.astype(self.dtype), (b, *shape[1:]))
+            if self.registers:
+                init = nn.initializers.normal(0.02)
+                shape = (1, self.registers, w)
+                registers = self.param("registers", init, shape, jnp.float32)
+                registers = registers.astype(self.dtype)
+                front = jnp.broadcast_to(registers, (b, *shape[1:]))
+                x_bkw = jnp.concatenate([front, x_bkw], axis=1)
             x_bkw = layers.Transformer(
                 self.depth,
                 self.heads,
@@ -163,7 +166,7 @@ class LatLonEncoder(nn.Module):
                 remat=self.remat,
                 dtype=self.dtype,
                 name="Transformer",
-            )(jnp.concatenate([front, x_bkw], axis=1), train=train)
+            )(x_bkw, train=train)
             x_bkw = x_bkw[:, self.registers :]
         x_bw = x_bkw.mean(axis=1)
         if self.dim is not None and self.dim != w:

@@ -240,4 +240,21 @@ def load(
     sizes = {key: len(array) for key, array in index.items()}
     if set(sizes.values()) != {len(source)}:
         raise ValueError(f"dataset {name}: {path} has {sizes}, records {len(source)}")
+    check_places(index["lat"], index["lon"], f"dataset {name}, split {split}")
     return source, index
+
+
+def check_places(lat: np.ndarray, lon: np.ndarray, where: str) -> None:
+    """Refuses coordinates that are none.
+
+    Raises:
+      ValueError: the first row whose latitude is outside [-90, 90] degrees, whose
+        longitude is outside [-540, 540], or that is not finite; and how many there are.
+    """
+    bad = ~((np.abs(lat) <= 90.0) & (np.abs(lon) <= 540.0))
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise ValueError(
+            f"{where}: record {row} has lat={lat[row]}, lon={lon[row]} ({bad.sum()}"
+            " such); allowed: lat in [-90, 90], lon in [-540, 540] degrees"
+        )
