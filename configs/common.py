@@ -80,7 +80,7 @@ def training(size: str) -> ConfigDict:
         # Hard negatives: this share of a batch comes as groups of near places. For
         # mini on `earth` it costs recall in galleries of the whole Earth (measured:
         # configs/ablations.py:variant=hard_negatives), so none there.
-        "neighbourhood": {"fraction": 0.0 if mini else 0.25, "size": 16, "spread": 1},
+        "neighbourhood": {"fraction": 0.0 if mini else 0.25, "size": 16},
     }
     config.loss = {
         "pairs": "all_to_all",  # or pivot:<tower>

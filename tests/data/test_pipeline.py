@@ -45,7 +45,7 @@ def index(source):
 def batches(source, start=0, process=(0, 1), memory=False, **data):
     config = common.training("mini")
     config.update(batch=8, steps=6, seed=1)
-    config.data.neighbourhood = {"fraction": 0.25, "size": 2, "spread": 2}
+    config.data.neighbourhood = {"fraction": 0.25, "size": 2}
     config.data.update(data)
     places = pipeline.positions(index(source), config)
     records = pipeline.memo_if_small(source, 100) if memory else source

@@ -8,7 +8,6 @@ uniformly, each place once per epoch. No state: a run can start at any step, on 
 number of processes.
 """
 
-import functools
 from typing import Any, SupportsIndex
 
 import grain
@@ -49,11 +48,9 @@ class BatchOrder:
       seed: the run's seed.
       fraction: share of each batch drawn as neighbourhoods, 0 to 1.
       size: places in one neighbourhood.
-      spread: a neighbourhood is a random part of `size * spread` consecutive places of
-        the curve: 1 draws nearest neighbours, more a wider region.
 
     Raises:
-      ValueError: no records, or a fraction, size or spread out of range.
+      ValueError: no records, or a fraction or size out of range.
     """
 
     def __init__(
@@ -66,35 +63,29 @@ class BatchOrder:
         seed: int,
         fraction: float,
         size: int,
-        spread: int = 1,
     ) -> None:
         n = len(lat)
-        what = "config.data.neighbourhood"
         if n == 0:
             raise ValueError("data: the training split holds no record")
         if not 0.0 <= fraction <= 1.0:
-            raise ValueError(f"{what}.fraction: got {fraction}; allowed: 0 to 1")
-        if size < 1 or spread < 1:
-            raise ValueError(f"{what}: got {size=}, {spread=}; allowed: 1 or more")
+            raise ValueError(
+                f"config.data.neighbourhood.fraction: got {fraction}; allowed: 0 to 1"
+            )
+        if size < 1:
+            raise ValueError(
+                f"config.data.neighbourhood.size: got {size}; allowed: 1 or more"
+            )
         self._n, self.batch, self.steps, self.seed = n, batch, steps, seed
         self._size = min(size, n)
-        self._spread = min(spread, n // self._size)
         self._groups = int(batch * fraction) // self._size
         self._near = self._groups * self._size
         self._curve = morton_order(lat, lon)
         self._uniform: Any = grain.MapDataset.range(n).seed(seed).shuffle().repeat()
-        window = self._size * self._spread
-        self._chunks = n // window * self._spread  # groups in an epoch
-        chunks = grain.MapDataset.range(self._chunks)
-        self._chunk_order: Any = chunks.seed(seed + 1).shuffle().repeat()
-        self._window = functools.lru_cache(256)(self._draw_window)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_window": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__ |= state
-        self._window = functools.lru_cache(256)(self._draw_window)
+        chunks = max(n // self._size, 1)
+        self._chunks = chunks
+        self._chunk_order: Any = (
+            grain.MapDataset.range(chunks).seed(seed + 1).shuffle().repeat()
+        )
 
     def __len__(self) -> int:
         return self.batch * self.steps
@@ -102,21 +93,13 @@ class BatchOrder:
     def __getitem__(self, position: SupportsIndex) -> int:
         step, slot = divmod(int(position), self.batch)
         if slot >= self._near:
-            draw = step * (self.batch - self._near) + slot - self._near
-            return int(self._uniform[draw])
+            return int(
+                self._uniform[step * (self.batch - self._near) + slot - self._near]
+            )
         group, member = divmod(slot, self._size)
         draw = step * self._groups + group
-        window, part = divmod(int(self._chunk_order[draw]), self._spread)
-        places = self._window(draw // self._chunks, window)
-        return int(places[part * self._size + member])
-
-    def _draw_window(self, epoch: int, window: int) -> np.ndarray:
-        """Record numbers of one stretch of the curve, in random order.
-
-        Each epoch cuts the curve at another offset, so neighbourhoods change.
-        """
-        size = self._size * self._spread
-        offset = np.random.default_rng((self.seed, epoch)).integers(self._n)
-        rng = np.random.default_rng((self.seed, epoch, window))
-        places = (window * size + offset + rng.permutation(size)) % self._n
-        return self._curve[places]
+        # Each epoch cuts the curve at another offset, so neighbourhoods change.
+        epoch = draw // self._chunks
+        offset = int(np.random.default_rng((self.seed, epoch)).integers(self._n))
+        start = int(self._chunk_order[draw]) * self._size + offset
+        return int(self._curve[(start + member) % self._n])
