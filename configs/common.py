@@ -92,11 +92,12 @@ def training(size: str) -> ConfigDict:
         "tau_max": 1.0,
     }
     config.optim = {
+        "name": "muon" if mini else "adamw",
         "lr": 2e-3 if mini else 1e-3,
         "b1": 0.9,
         "b2": 0.98 if mini else 0.95,
         "eps": 1e-8,
-        "weight_decay": 0.05 if mini else 0.1,
+        "weight_decay": 0.1,
         "clip": 1.0,
         "warmup": 0.05,  # share of the steps
     }

@@ -31,9 +31,9 @@ def mini(width: int = 128, views: int = 1) -> dict:
     """2.4 M parameters at the native pixels of `earth` (7 km and 9 km a pixel).
 
     Differs from UniGeoCLIP: small towers with mean pooling; lower coordinate scales
-    (places are 28 km apart, not 141 m) blurred by 25 km in training; one street view a
+    (places are 28 km apart, not 141 m) blurred by 50 km in training; one street view a
     step, another of the place's three each time; heights through arcsinh, because most
-    of the Earth is flat beside its mountains.
+    of the Earth is flat beside its mountains; Muon instead of Adam.
     """
     shape = {"heads": 4, "mlp_ratio": 2}
     block = shape | {"width": width}
@@ -49,20 +49,20 @@ def mini(width: int = 128, views: int = 1) -> dict:
         ),
         "dsm": common.tower(
             {
-                "size": 24,
+                "size": 32,
                 "shift": 2,
                 "scale_m": 500.0,
                 "clip": 8.0,
                 "symmetry": False,
             },
-            image | {"patch": 6, "registers": 0, "contrast": 18.0},
+            image | {"patch": 8, "registers": 0, "contrast": 18.0},
         ),
         "text": common.tower(
-            {"length": 24, "vocab": "", "drop": 0.2, "mask_names": False},
+            {"length": 24, "vocab": "", "drop": 0.3, "mask_names": False},
             block | {"vocab_size": 8192, "depth": 1},
         ),
         "coords": common.tower(
-            {"jitter_m": 25_000.0},
+            {"jitter_m": 50_000.0},
             shape
             | {
                 "sigmas": (1.0, 4.0, 16.0, 64.0, 256.0),

@@ -31,6 +31,7 @@ def params():
 def config():
     config = five_modal.get_config("tiny")
     with config.unlocked():
+        config.optim.name = "adamw"
         config.optim.clip = 0.0
         config.optim.warmup = 0.1
         config.optim.weight_decay = 0.3
@@ -96,3 +97,48 @@ def test_the_schedule_warms_up_and_ends_at_zero():
     assert float(rate(0)) == 0.0
     np.testing.assert_allclose(float(rate(10)), 2e-3, rtol=1e-6)
     np.testing.assert_allclose(float(rate(100)), 0.0, atol=1e-9)
+
+
+def test_muon_moves_matrices_by_orthogonal_steps_of_adams_size(config):
+    config.optim.name, config.optim.weight_decay = "muon", 0.0
+    config.optim.warmup = 0.0
+    rng = np.random.default_rng(2)
+
+    def draw(*shape):
+        return jnp.asarray(rng.normal(size=shape), jnp.float32)
+
+    params = {
+        "text": {
+            "Embed_0": {"embedding": draw(20, 8)},
+            "query": {"kernel": draw(32, 4, 8)},
+            "out": {"kernel": draw(4, 8, 32)},
+            "encoderblock": {"Dense_0": {"kernel": draw(3, 32, 16)}},
+        }
+    }
+    grads = jax.tree.map(lambda x: x + 1.0, params)
+    tx = optim.make(config, params, 10)
+    state = tx.init(params)
+    for _ in range(2):  # the rate of the first step is zero
+        updates, state = tx.update(grads, state, params)
+    rate = float(optim.schedule(config.optim.lr, 10, 0.0)(1))
+    text = updates["text"]
+    matrices = [
+        text["query"]["kernel"].reshape(32, 32),
+        text["out"]["kernel"].reshape(32, 32),
+        *text["encoderblock"]["Dense_0"]["kernel"],
+    ]
+    for update in matrices:
+        singular = np.linalg.svd(np.asarray(update) / rate, compute_uv=False)
+        # Five Newton-Schulz steps bring singular values near to equal, not to one.
+        whole = 0.2 * np.sqrt(max(update.shape))
+        assert 0.6 * whole < singular.min() <= singular.max() < 1.3 * whole
+    # Adam with Nesterov momentum: a constant gradient moves all entries alike.
+    table = np.abs(np.asarray(text["Embed_0"]["embedding"])) / rate
+    np.testing.assert_allclose(table, table[0, 0], rtol=1e-4)
+    assert 1.0 < table[0, 0] < 1.2
+
+
+def test_an_unknown_optimiser_is_refused_with_what_is_allowed(config, params):
+    config.optim.name = "sgd"
+    with pytest.raises(ValueError, match="got 'sgd'; allowed: adamw, muon"):
+        optim.make(config, params, 10)

@@ -1,11 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The unigeo_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""AdamW with warm-up and cosine, a rate per tower, frozen towers and frozen leaves."""
+"""AdamW or Muon with warm-up and cosine, a rate per tower, frozen towers and leaves."""
 
 from typing import Any
 
 import jax
 import optax
+import optax.contrib
 
 FROZEN_LEAVES = ("frequencies",)  # random Fourier features: drawn once, never trained
 NO_DECAY = ("log_tau", "registers", "bias", "scale")
@@ -71,23 +72,66 @@ def scale_by_tower(rates: dict[str, float]) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
+def direction(o: Any) -> optax.GradientTransformation:
+    """Gradients to directions by the rule `config.optim.name`, before the rate."""
+    if o.name == "adamw":
+        return optax.scale_by_adam(b1=o.b1, b2=o.b2, eps=o.eps)
+    if o.name != "muon":
+        raise ValueError(f"config.optim.name: got {o.name!r}; allowed: adamw, muon")
+    muon = optax.contrib.muon(
+        1.0,
+        eps=o.eps,
+        adam_b1=o.b1,
+        adam_b2=o.b2,
+        consistent_rms=0.2,
+        muon_weight_dimension_numbers=matrices,
+    )
+    return optax.chain(muon, optax.scale(-1.0))  # its own rate of 1 has turned the sign
+
+
+def matrices(params: Any) -> Any:
+    """Which axes make a kernel a matrix (inputs, outputs); None for all other leaves.
+
+    Embedding tables and vectors are none. A leading layer axis (scan) is a batch axis.
+    """
+
+    def axes(
+        path: tuple[Any, ...], x: Any
+    ) -> optax.contrib.MuonDimensionNumbers | None:
+        names = _names(path)
+        if names[-1] != "kernel":
+            return None
+        first = 1 if "encoderblock" in names else 0
+        last = x.ndim - 1
+        if names[-2] in ("query", "key", "value"):
+            return optax.contrib.MuonDimensionNumbers(first, (last - 1, last))
+        return optax.contrib.MuonDimensionNumbers(tuple(range(first, last)), last)
+
+    return jax.tree_util.tree_map_with_path(axes, params)
+
+
 def make(config: Any, params: Any, steps: int) -> optax.GradientTransformation:
     """Builds the optimiser of `config.optim` for `params` (arrays or shapes).
 
     Clipping by global norm sees trained leaves only. Frozen leaves keep no
-    moments and get no update, weight decay included.
+    moments and get no update, weight decay included. `adamw`, or `muon`: the matrices
+    of the networks get orthogonalised momentum (Jordan et al. 2024) at Adam's update
+    size, RMS 0.2, everything else Adam with Nesterov momentum.
 
     Args:
       config: the whole config; reads `optim` and each tower's `lr` and `freeze`.
       params: pytree whose first level is tower names and `log_tau`.
       steps: length of the schedule.
+
+    Raises:
+      ValueError: unknown `config.optim.name`.
     """
     o = config.optim
     rates = {name: float(tower.lr) for name, tower in config.towers.items()}
     frozen = frozen_towers(config)
     train = optax.chain(
         optax.clip_by_global_norm(o.clip) if o.clip else optax.identity(),
-        optax.scale_by_adam(b1=o.b1, b2=o.b2, eps=o.eps),
+        direction(o),
         optax.add_decayed_weights(o.weight_decay, mask=decay_mask),
         scale_by_tower(rates),
         optax.scale_by_learning_rate(schedule(o.lr, steps, o.warmup)),

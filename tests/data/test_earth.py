@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 SHAPES = {
     "aerial": (np.uint8, (36, 36, 3)),
     "night": (np.uint8, (16, 16, 1)),
-    "dsm": (np.int16, (28, 28)),
+    "dsm": (np.int16, (36, 36)),
     "street": (np.uint8, (48, 96, 3)),
     "landcover_fractions": (np.float32, (17,)),
     "climate": (np.float32, (6,)),
@@ -154,9 +154,9 @@ def test_records_hold_the_pixels_of_the_sources(records):
 )
 def test_ice_outside_greenland_keeps_its_height(lat, lon):
     assert earth_crops.land_cover_fractions([lat], [lon])[0] == earth_crops.ICE
-    kept = earth_crops.crops(earth_crops.surface(), [lat], [lon], 28)
+    kept = earth_crops.crops(earth_crops.surface(), [lat], [lon], 36)
     assert kept.min() > earth_crops.VOID_M
-    mapped = earth_crops.crops(earth_crops.elevation(), [lat], [lon], 28)
+    mapped = earth_crops.crops(earth_crops.elevation(), [lat], [lon], 36)
     np.testing.assert_array_equal(kept, mapped)
 
 

@@ -35,7 +35,7 @@ def version() -> str:
     """Version of the builder and, as last number, a hash of the bundle's manifest."""
     path = earth_crops.BUNDLE / "manifest.json"
     data = path.read_bytes() if path.exists() else b""
-    return f"1.1.{int(hashlib.sha256(data).hexdigest()[:7], 16)}"
+    return f"1.2.{int(hashlib.sha256(data).hexdigest()[:7], 16)}"
 
 
 def plan(config: str) -> dict[str, np.ndarray]:

@@ -23,7 +23,7 @@ import PIL.Image
 from unigeo_jax.data import images, splits
 from unigeo_jax.data.datasets import earth_captions, earth_crops, earth_render
 
-AERIAL, NIGHT, DSM = 36, 16, 28  # pixels a side; aerial and dsm with a margin of 2
+AERIAL, NIGHT, DSM = 36, 16, 36  # pixels a side; aerial and dsm with a margin of 2
 Columns = dict[str, np.ndarray | list[bytes]]
 
 
