@@ -16,6 +16,7 @@ variant =
                      every place has a cell of its own: nothing changes there)
   hard_negatives     a quarter of each batch comes as neighbourhoods of 16 places
   no_hard_negatives  every place drawn uniformly (as `mini` does anyway)
+  adamw              AdamW instead of Muon
   m2                 the m = n terms join: 25 pairs instead of 20
   sphere             coordinate tokens of the 3-D unit vector, continuous at 180 degrees
 size, data and tiny as in five_modal.
@@ -27,7 +28,7 @@ from configs import common, five_modal
 
 PLAIN = (
     *("all_to_all", "no_registers", "no_cell_mask", "m2", "sphere"),
-    *("hard_negatives", "no_hard_negatives"),
+    *("hard_negatives", "no_hard_negatives", "adamw"),
 )
 
 
@@ -90,6 +91,8 @@ def _plain(config: ConfigDict, variant: str) -> None:
         config.data.neighbourhood.fraction = 0.25
     elif variant == "no_hard_negatives":
         config.data.neighbourhood.fraction = 0.0
+    elif variant == "adamw":
+        config.optim.name = "adamw"
     elif variant == "m2":
         config.loss.include_self = True
     elif variant == "sphere":

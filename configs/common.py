@@ -61,7 +61,7 @@ def training(size: str) -> ConfigDict:
     config.task = "contrastive"
     config.seed = 0
     config.size = size
-    config.steps = 3000 if mini else 100_000
+    config.steps = 2600 if mini else 100_000
     config.batch = 128 if mini else 8192
     config.dim = 128 if mini else VIT[size]["width"]
     config.dtype = "auto"  # float32 on CPU, bfloat16 on accelerators

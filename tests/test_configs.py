@@ -21,6 +21,7 @@ VARIANTS = [
     "no_cell_mask",
     "hard_negatives",
     "no_hard_negatives",
+    "adamw",
     "m2",
     "sphere",
 ]
