@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The optimiser against AdamW written out, rates a tower, frozen towers and leaves."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -121,7 +123,7 @@ def test_muon_moves_matrices_by_orthogonal_steps_of_adams_size(config):
     for _ in range(2):  # the rate of the first step is zero
         updates, state = tx.update(grads, state, params)
     rate = float(optim.schedule(config.optim.lr, 10, 0.0)(1))
-    text = updates["text"]
+    text: Any = dict(updates)["text"]
     matrices = [
         text["query"]["kernel"].reshape(32, 32),
         text["out"]["kernel"].reshape(32, 32),

@@ -129,7 +129,7 @@ def json_bytes(value: Any) -> bytes:
 
 def elevation_png(altitude: bytes) -> bytes:
     """Take the map as it is: metres = 28 * v - 450, 255 = none (mostly the sea)."""
-    import h5py
+    import h5py  # pyright: ignore[reportMissingImports]
 
     with h5py.File(io.BytesIO(altitude)) as file:
         return png_bytes(file["Altitude"][:], horizontal_difference=True)  # type: ignore[index]
@@ -137,7 +137,7 @@ def elevation_png(altitude: bytes) -> bytes:
 
 def ndvi_png(tif: bytes) -> bytes:
     """Average to 0.1 degree; 0 = none, else NDVI = (v - 1) / 254 * 1.2 - 0.2."""
-    import tifffile
+    import tifffile  # pyright: ignore[reportMissingImports]
 
     fine = tifffile.imread(io.BytesIO(tif)).astype(np.float64)
     height, width = fine.shape
@@ -151,7 +151,7 @@ def ndvi_png(tif: bytes) -> bytes:
 
 def landcover_png(tif: bytes) -> bytes:
     """Take the IGBP classes 0..16 as they are."""
-    import tifffile
+    import tifffile  # pyright: ignore[reportMissingImports]
 
     return png_bytes(tifffile.imread(io.BytesIO(tif)), horizontal_difference=False)
 
