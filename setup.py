@@ -42,6 +42,7 @@ EXTRAS = {
         "pyright[nodejs]>=1.1.400",
         "pytest>=8.3",
         "ruff>=0.12",
+        "tifffile>=2024.8",
     ],
     "bench": ["psutil>=6.0", "scikit-learn>=1.5"],
     "parity": ["torch==2.13.0", "transformers>=4.56"],

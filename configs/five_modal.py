@@ -78,7 +78,7 @@ def mini(width: int = 128, views: int = 1) -> dict:
 def paper(size: str) -> dict:
     """UniGeoCLIP's towers at ViT size S, B (published) or L.
 
-    `earth` holds 32 and 24 native pixels: enlarging them to 224 adds no detail, so
+    `earth` holds 32 native pixels: enlarging them to 224 adds no detail, so
     these sizes are for data of your own.
     """
     vit = common.VIT[size]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from unigeo_jax.data.datasets import earth_pins, earth_places, earth_sources
@@ -88,7 +89,6 @@ def test_npz_writer_gives_the_same_bytes_twice_and_its_arrays_back():
 
 
 def test_missing_vegetation_pixels_do_not_pull_the_mean_down():
-    tifffile = pytest.importorskip("tifffile")
     fine = np.full((4, 4), np.nan, np.float32)
     fine[0, 0], fine[0, 1] = 0.4, 0.6  # mean 0.5 over the two valid of four
     fine[2:, 2:] = -0.2
