@@ -14,7 +14,7 @@ a_ij is 0, or for beta > 0 the hardness weight log(n_i exp(beta s_ij) / sum over
 negatives k of exp(beta s_ik)) under stop-gradient, n_i negatives: mean weight 1.
 
 All-to-all, pivot and every ablation are one static (m, m) weight matrix. Memory is
-O(pairs b g); `losses.tiled` is the same value and gradient for large batches.
+O(pairs b g).
 """
 
 from collections.abc import Callable, Sequence
