@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The unigeo_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""All-pairs masked InfoNCE, the readable form: every logit matrix is written out.
+"""All-pairs contrastive loss, the readable form: every logit matrix is written out.
 
 For query modality m, key modality n and s_ij = <z[m,i], z[n,j]> / tau[m,n]:
 
@@ -13,8 +13,12 @@ For query modality m, key modality n and s_ij = <z[m,i], z[n,j]> / tau[m,n]:
 a_ij is 0, or for beta > 0 the hardness weight log(n_i exp(beta s_ij) / sum over
 negatives k of exp(beta s_ik)) under stop-gradient, n_i negatives: mean weight 1.
 
+With kind "sigmoid" l_i = softplus(-s_ii - bias) + sum over negatives of
+softplus(s_ij + bias): every pair of places is its own two-class problem (SigLIP, arXiv
+2303.15343, its equation 1 by rows), and no row needs another.
+
 All-to-all, pivot and every ablation are one static (m, m) weight matrix. Memory is
-O(pairs b g).
+O(pairs b g); `tiled` and `ring` compute the same in O(tile).
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +30,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 # Finite, so that a row whose keys are all masked has finite value and gradient.
-_MASKED = -1e30
+MASKED = -1e30
 # Under any sum of weights that is not zero.
 _TINY = 1e-30
 # exp(log(bound)) misses the bound by a rounding; such a value counts as inside.
@@ -68,6 +72,8 @@ def loss(
     weights_mm: np.ndarray,
     tau_mm: ArrayLike,
     *,
+    kind: str = "infonce",
+    bias_mm: ArrayLike | None = None,
     beta: float = 0.0,
     tau_range: tuple[float, float] = (0.01, 1.0),
     gather: Callable[[Array], Array] = lambda x: x,
@@ -80,6 +86,7 @@ def loss(
     tau_mm: one temperature per unordered pair: the entry on or above the diagonal
       serves both directions and alone receives the gradient. Clamped to `tau_range`,
       with zero gradient outside it.
+    kind: "infonce", or "sigmoid" with bias_mm: one bias per unordered pair, as tau_mm.
     gather: replicates an array over the mesh; called once each on the embeddings of
       all modalities, on presence and on cells, so no pair gathers again. If it lowers
       the embeddings to bfloat16, products are bfloat16 with sums in float32.
@@ -87,12 +94,14 @@ def loss(
     Returns the scalar and {"pair_loss_mm", "pair_rows_mm"}: mean loss and number of
     counted rows by (query, key), 0 for a pair without weight or without rows.
 
-    Raises ValueError if shapes disagree or the weights are negative or all zero.
+    Raises ValueError if shapes disagree, the weights are negative or all zero, or the
+    options do not go together.
     Source: UniGeoCLIP (arXiv 2604.11668), its all-to-all InfoNCE.
     Differs from UniGeoCLIP: absent modalities and same-cell places are masked, each
     unordered pair has its own temperature, and the m = n terms are optional.
     """
-    weights_mm = _check(z_mbd, here_mb, cell_b, weights_mm, tau_mm)
+    weights_mm = check(z_mbd, here_mb, cell_b, weights_mm, tau_mm)
+    check_kind(kind, bias_mm, beta, weights_mm.shape)
     here_mb = here_mb.astype(bool)
     z_mgd, here_mg, cell_g = gather(z_mbd), gather(here_mb), gather(cell_b)
     # Before any product: 0 * NaN is NaN, in the backward pass too.
@@ -103,26 +112,25 @@ def loss(
 
     pairs: dict[tuple[int, int], tuple[Array, Array]] = {}
     for m, n in np.argwhere(np.triu(weights_mm + weights_mm.T)):
-        tau = _clamp(jnp.asarray(tau_mm)[m, n], tau_range)
+        tau = clamp(jnp.asarray(tau_mm)[m, n], tau_range)
         negative_bg = elsewhere_bg & here_mb[m][:, None] & here_mg[n][None, :]
-        logits_bg = _dot("bd,gd->bg", z_mbd[m], z_mgd[n]) / tau
-        logits_bg = jnp.where(negative_bg, logits_bg, _MASKED)
+        logits_bg = dot("bd,gd->bg", z_mbd[m], z_mgd[n]) / tau
+        logits_bg = jnp.where(negative_bg, logits_bg, MASKED)
+        bias = jnp.asarray(0 if bias_mm is None else bias_mm[m, n], logits_bg.dtype)
         # One product serves both directions; the columns end up gathered, as their
         # sums over all rows do.
         if weights_mm[m, n]:
-            negatives_b = _log_sum_exp(logits_bg, 1, beta)
-            positives_b = _dot("bd,bd->b", z_mbd[m], z_mbd[n]) / tau
-            counted_b = here_mb[m] & here_mb[n]
-            pairs[m, n] = _average(negatives_b - positives_b, counted_b)
+            positives_b = dot("bd,bd->b", z_mbd[m], z_mbd[n]) / tau
+            row_b = _rows(kind, logits_bg, positives_b, bias, 1, beta)
+            pairs[m, n] = _average(row_b, here_mb[m] & here_mb[n])
         if weights_mm[n, m] and m != n:
-            negatives_g = _log_sum_exp(logits_bg, 0, beta)
-            positives_g = _dot("gd,gd->g", z_mgd[m], z_mgd[n]) / tau
-            counted_g = here_mg[m] & here_mg[n]
-            pairs[n, m] = _average(negatives_g - positives_g, counted_g)
-    return _weigh(weights_mm, pairs)
+            positives_g = dot("gd,gd->g", z_mgd[m], z_mgd[n]) / tau
+            row_g = _rows(kind, logits_bg, positives_g, bias, 0, beta)
+            pairs[n, m] = _average(row_g, here_mg[m] & here_mg[n])
+    return weigh(weights_mm, pairs)
 
 
-def _weigh(weights_mm: np.ndarray, pairs: dict) -> tuple[Array, dict[str, Array]]:
+def weigh(weights_mm: np.ndarray, pairs: dict) -> tuple[Array, dict[str, Array]]:
     """Average {(query, key): (loss, rows)} by weight over the pairs that have rows."""
     at = tuple(np.array(list(pairs)).T)
     loss_e, rows_e = map(jnp.stack, zip(*pairs.values(), strict=True))
@@ -135,14 +143,24 @@ def _weigh(weights_mm: np.ndarray, pairs: dict) -> tuple[Array, dict[str, Array]
     }
 
 
-def _average(excess_b: Array, counted_b: Array) -> tuple[Array, Array]:
-    """Return the mean over counted rows of log(1 + exp(excess)), and their number."""
+def _rows(
+    kind: str, logits_bg: Array, positives_b: Array, bias: Array, axis: int, beta: float
+) -> Array:
+    """Return l_i of every row (axis 1) or column (axis 0); masked logits are MASKED."""
+    if kind == "sigmoid":
+        return jax.nn.softplus(logits_bg + bias).sum(axis) + jax.nn.softplus(
+            -positives_b - bias
+        )
+    return jax.nn.softplus(_log_sum_exp(logits_bg, axis, beta) - positives_b)
+
+
+def _average(loss_b: Array, counted_b: Array) -> tuple[Array, Array]:
+    """Return the mean over counted rows, and their number."""
     rows = counted_b.sum()
-    loss_b = jnp.where(counted_b, jax.nn.softplus(excess_b), 0)
-    return loss_b.sum() / jnp.maximum(rows, 1), rows
+    return jnp.where(counted_b, loss_b, 0).sum() / jnp.maximum(rows, 1), rows
 
 
-def _dot(spec: str, x: Array, y: Array) -> Array:
+def dot(spec: str, x: Array, y: Array) -> Array:
     """Multiply in y's dtype: sums of bfloat16 in float32, never TF32 for float32."""
     return jnp.einsum(
         spec,
@@ -157,7 +175,7 @@ def _log_sum_exp(logits_bg: Array, axis: int, beta: float) -> Array:
     """Sum the negatives of each row (axis 1) or column (axis 0), hard ones weighted."""
     if beta:
         fixed_bg = jax.lax.stop_gradient(beta * logits_bg)
-        count = (logits_bg > _MASKED / 2).sum(axis, keepdims=True)
+        count = (logits_bg > MASKED / 2).sum(axis, keepdims=True)
         mean = jax.nn.logsumexp(fixed_bg, axis, keepdims=True) - jnp.log(
             jnp.maximum(count, 1).astype(logits_bg.dtype)
         )
@@ -174,7 +192,7 @@ def _differ(cell_b: Array, cell_g: Array) -> Array:
     return differ_bg
 
 
-def _clamp(tau: Array, tau_range: tuple[float, float]) -> Array:
+def clamp(tau: Array, tau_range: tuple[float, float]) -> Array:
     """Clip with the full gradient on the bounds, so that tau can leave them again."""
     low, high = tau_range
     inside = (tau >= low * (1 - _BOUND_SLACK)) & (tau <= high * (1 + _BOUND_SLACK))
@@ -189,7 +207,7 @@ def _among(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
     return list(wanted)
 
 
-def _check(z_mbd, here_mb, cell_b, weights_mm, tau_mm) -> np.ndarray:
+def check(z_mbd, here_mb, cell_b, weights_mm, tau_mm) -> np.ndarray:
     """Return the weights as float64 once every shape agrees with the embeddings'."""
     if z_mbd.ndim != 3:
         raise ValueError(f"loss: z_mbd must be (m, b, d), got {z_mbd.shape}")
@@ -208,3 +226,19 @@ def _check(z_mbd, here_mb, cell_b, weights_mm, tau_mm) -> np.ndarray:
     if not weights_mm.any():
         raise ValueError("loss: weights_mm is all zero, so nothing is contrasted")
     return weights_mm
+
+
+def check_kind(
+    kind: str, bias_mm: ArrayLike | None, beta: float, shape: tuple[int, ...]
+) -> None:
+    """Refuse an unknown kind, and a bias or a hardness that it has no place for."""
+    if kind not in ("infonce", "sigmoid"):
+        raise ValueError(f"loss: kind is {kind!r}, allowed: infonce, sigmoid")
+    got = None if bias_mm is None else np.shape(bias_mm)
+    allowed = shape if kind == "sigmoid" else None
+    if got != allowed:
+        raise ValueError(
+            f"loss: bias_mm has shape {got}, allowed for {kind}: {allowed}"
+        )
+    if beta < 0 or (beta and kind == "sigmoid"):
+        raise ValueError(f"loss: beta is {beta}, allowed: 0, or > 0 with infonce")

@@ -1,0 +1,131 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""The loss of `contrastive` in O(tile) memory, the whole batch gathered once.
+
+One all-gather brings the stacked embeddings, in their own dtype, to every device, and
+one reduce-scatter brings their gradients back; presence, cells and one number a pair
+and place travel beside them. Memory on a device: the gathered embeddings, (m, g, d),
+their gradient in float32, and tiles. Where the former weigh too much, `ring`.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+from jax.typing import ArrayLike
+
+from unigeo_jax.losses import blocks, sharded
+from unigeo_jax.losses.blocks import Block, Plan, Sums
+
+
+def loss(
+    z_mbd: Array,
+    here_mb: Array,
+    cell_b: Array,
+    weights_mm: np.ndarray,
+    tau_mm: ArrayLike,
+    *,
+    kind: str = "infonce",
+    bias_mm: ArrayLike | None = None,
+    beta: float = 0.0,
+    tau_range: tuple[float, float] = (0.01, 1.0),
+    mesh: Mesh | None = None,
+    tile: int = sharded.TILE,
+) -> tuple[Array, dict[str, Array]]:
+    """Return what `contrastive.loss` does, with the same gradients.
+
+    z_mbd: in the dtype of products and gather; sums are float32, gradients come back
+      in that dtype.
+    mesh: all its axes together split the places; None or one device: no collectives.
+    tile: places a side of the largest matrix that is ever alive.
+
+    Raises ValueError as `contrastive.loss`, or if the places do not divide.
+    """
+    return sharded.loss(
+        sharded.Method(_sums, _gradients, _kept),
+        *(z_mbd, here_mb, cell_b, weights_mm, tau_mm),
+        kind=kind,
+        bias_mm=bias_mm,
+        beta=beta,
+        tau_range=tau_range,
+        mesh=mesh,
+        tile=tile,
+    )
+
+
+def _kept(axes: sharded.Axes) -> object:
+    """The gathered block, if there is one: whole on every device."""
+    return Block(P(), P(), P()) if axes else ()
+
+
+def _sums(
+    plan: Plan, home: Block, tau_e: Array, bias_e: Array, axes: sharded.Axes
+) -> tuple[Sums, Sums, object]:
+    places, dtype = home.cell_bw.shape[0], tau_e.dtype
+    every = home
+    if axes:
+        every = Block(
+            jax.lax.all_gather(home.z_mbd, axes, axis=1, tiled=True),
+            jax.lax.all_gather(home.here_mb, axes, axis=1, tiled=True),
+            jax.lax.all_gather(home.cell_bw, axes, axis=0, tiled=True),
+        )
+    rows, columns = blocks.sums(
+        plan,
+        home,
+        every,
+        tau_e,
+        bias_e,
+        blocks.no_sums(plan, places, dtype),
+        blocks.no_sums(plan, every.cell_bw.shape[0], dtype),
+    )
+    if not axes:
+        return rows, columns, ()
+    # A column was summed over this device's rows only.
+    top_keg = jax.lax.pmax(columns.top_keb, axes)
+    sum_keg = columns.sum_keb * jnp.exp(columns.top_keb - top_keg)
+    whole = Sums(top_keg, jax.lax.psum(sum_keg, axes))
+    first = jax.lax.axis_index(axes) * places
+    own = [jax.lax.dynamic_slice_in_dim(x, first, places, axis=2) for x in whole]
+    return rows, Sums(*own), every
+
+
+def _gradients(
+    plan: Plan,
+    home: Block,
+    kept: object,
+    tau_e: Array,
+    bias_e: Array,
+    negative_2eb: Array,
+    scale_2e: Array,
+    grads: tuple[Array, Array, Array],
+    axes: sharded.Axes,
+) -> tuple[Array, Array, Array]:
+    grad_z, grad_tau_e, grad_bias_e = grads
+    every, first, column_eg = home, 0, negative_2eb[1]
+    if axes:
+        assert isinstance(kept, Block)
+        every = kept
+        first = jax.lax.axis_index(axes) * home.cell_bw.shape[0]
+        column_eg = jax.lax.all_gather(column_eg, axes, axis=1, tiled=True)
+        # Rows are among the columns, so one array takes the gradients of both.
+        whole = jnp.zeros(every.z_mbd.shape, grad_z.dtype)
+        grad_z = jax.lax.dynamic_update_slice_in_dim(whole, grad_z, first, axis=1)
+    (grad_z,), grad_tau_e, grad_bias_e = blocks.gradients(
+        plan,
+        home,
+        every,
+        tau_e,
+        bias_e,
+        negative_2eb[0],
+        column_eg,
+        scale_2e,
+        ((grad_z,), grad_tau_e, grad_bias_e),
+        first,
+    )
+    if axes:
+        # In the dtype of the embeddings, which is the gradient's own in the end.
+        low = grad_z.astype(home.z_mbd.dtype)
+        grad_z = jax.lax.psum_scatter(low, axes, scatter_dimension=1, tiled=True)
+    return grad_z, grad_tau_e, grad_bias_e
