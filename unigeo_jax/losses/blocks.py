@@ -62,16 +62,26 @@ class Sums(NamedTuple):
     sum_keb: Array
 
 
+class Slopes(NamedTuple):
+    """d l_i / d s_ij of queries (pair, place), but for what depends on j.
+
+    infonce: weight exp(f s_ij - top), f the first factor. sigmoid: weight sigmoid(s_ij
+    + bias), top unused. Weight 0 where a query does not count.
+    """
+
+    top_eb: Array
+    weight_eb: Array
+
+
 def make_plan(
     weights_mm: np.ndarray, kind: str, beta: float, tile: int, places: int
 ) -> Plan:
     """Lists the pairs that have a weight and fits the tile to `places` of a block."""
     query_e, key_e = np.nonzero(np.triu(weights_mm + weights_mm.T))
     factors = (1.0 + beta, beta, 0.0) if beta else (1.0,)
-    # As few tiles as the limit allows, all of one size, whole vector lanes.
-    unit = 128 if places >= 128 else 8
+    # As few tiles as the limit allows, all of one size, large ones whole vector lanes.
     size = -(-places // -(-places // tile))
-    size = -(-size // unit) * unit
+    size = -(-size // 128) * 128 if size >= 128 else size
     return Plan(query_e, key_e, kind, factors, size)
 
 
@@ -144,16 +154,14 @@ def gradients(
     columns: Block,
     tau_e: Array,
     bias_e: Array,
-    row_weight_eb: Array,
-    column_weight_eb: Array,
+    row_slopes: Slopes,
+    column_slopes: Slopes,
     scale_2e: Array,
     grads: tuple[tuple[Array, ...], Array, Array],
     first_row: Array | int = 0,
 ) -> tuple[tuple[Array, ...], Array, Array]:
     """Adds the gradients that flow through the negatives between two blocks.
 
-    row_weight_eb, column_weight_eb: infonce, the logarithm of each query's weight over
-      its sum; sigmoid, its weight.
     scale_2e: factor of both directions, cotangent over number of rows.
     grads: (d z, d tau_e, d bias_e) so far. d z is one array for both blocks, rows from
       `first_row` on, if the rows stand among the columns; else (of rows, of columns).
@@ -167,8 +175,8 @@ def gradients(
             plan,
             logits_tt,
             bias_e[e],
-            _cut(row_weight_eb, (e, at["i"]), plan.tile),
-            _cut(column_weight_eb, (e, at["j"]), plan.tile),
+            Slopes(*(_cut(x, (e, at["i"]), plan.tile) for x in row_slopes)),
+            Slopes(*(_cut(x, (e, at["j"]), plan.tile) for x in column_slopes)),
             scale_2e[:, e],
         )
         weight_tt = jnp.where(negative_tt, weight_tt, 0)
@@ -243,7 +251,7 @@ def _add_sums(
         more_t = jnp.where(negative_tt, power_tt, 0).sum(axis)
         tops.append(top_t)
         totals.append(old_sum_t * jnp.exp(old_top_t - top_t) + more_t)
-    where = 0, at["e"], start
+    where = jnp.zeros_like(start), at["e"], start
     return Sums(
         *(
             jax.lax.dynamic_update_slice(x, jnp.stack(new)[:, None], where)
@@ -256,28 +264,29 @@ def _weights(
     plan: Plan,
     logits_tt: Array,
     bias: Array,
-    row_t: Array,
-    column_t: Array,
+    row: Slopes,
+    column: Slopes,
     scale_2: Array,
 ) -> Array:
     """d loss / d logit of every negative of one tile, both directions together."""
-    row_t1, column_1t = row_t[:, None], column_t[None, :]
+    row_t1 = scale_2[0] * row.weight_eb[:, None]
+    column_1t = scale_2[1] * column.weight_eb[None, :]
     if plan.kind == "sigmoid":
-        queries_tt = scale_2[0] * row_t1 + scale_2[1] * column_1t
-        return jax.nn.sigmoid(logits_tt + bias) * queries_tt
+        return jax.nn.sigmoid(logits_tt + bias) * (row_t1 + column_1t)
     scaled_tt = plan.factors[0] * logits_tt
-    row_tt, column_tt = jnp.exp(scaled_tt + row_t1), jnp.exp(scaled_tt + column_1t)
-    return scale_2[0] * row_tt + scale_2[1] * column_tt
+    # Less the maximum first: near it the difference is exact, the log-sum is not.
+    row_tt = jnp.exp(scaled_tt - row.top_eb[:, None]) * row_t1
+    return row_tt + jnp.exp(scaled_tt - column.top_eb[None, :]) * column_1t
 
 
 def _cut(x: Array, start: tuple, size: int) -> Array:
     """One tile: x[start[0], start[1] : start[1] + size], whatever axes follow."""
-    first = *start, *[0] * (x.ndim - 2)
+    first = *start, *[jnp.zeros_like(start[0])] * (x.ndim - 2)
     return jax.lax.dynamic_slice(x, first, (1, size, *x.shape[2:]))[0]
 
 
 def _add(x: Array, start: tuple, tile: Array) -> Array:
     """Adds a tile where `_cut` takes one."""
     tile = _cut(x, start, tile.shape[0]) + tile
-    first = *start, *[0] * (x.ndim - 2)
+    first = *start, *[jnp.zeros_like(start[0])] * (x.ndim - 2)
     return jax.lax.dynamic_update_slice(x, tile[None], first)

@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from unigeo_jax.losses import blocks, sharded
-from unigeo_jax.losses.blocks import Block, Plan, Sums
+from unigeo_jax.losses.blocks import Block, Plan, Slopes, Sums
 
 
 def loss(
@@ -73,7 +73,7 @@ def _gradients(
     kept: object,
     tau_e: Array,
     bias_e: Array,
-    negative_2eb: Array,
+    slopes: tuple[Slopes, Slopes],
     scale_2e: Array,
     grads: tuple[Array, Array, Array],
     axes: sharded.Axes,
@@ -81,23 +81,23 @@ def _gradients(
     del kept
 
     def meet(carry: tuple, _: None) -> tuple[tuple, None]:
-        grads, (visitor, column_eb) = carry
-        following = _pass_on((visitor, column_eb), axes)
+        grads, (visitor, theirs) = carry
+        following = _pass_on((visitor, theirs), axes)
         (rows, columns), *rest = blocks.gradients(
             plan,
             home,
             visitor,
             tau_e,
             bias_e,
-            negative_2eb[0],
-            column_eb,
+            slopes[0],
+            theirs,
             scale_2e,
             grads,
         )
         return (((rows, _pass_on(columns, axes)), *rest), following), None
 
     grad_z, *rest = grads
-    start = ((grad_z, jnp.zeros_like(grad_z)), *rest), (home, negative_2eb[1])
+    start = ((grad_z, jnp.zeros_like(grad_z)), *rest), (home, slopes[1])
     (((rows, columns), *rest), _), _ = jax.lax.scan(
         meet, start, None, length=_stops(axes)
     )

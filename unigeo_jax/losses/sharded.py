@@ -20,21 +20,10 @@ from jax.sharding import PartitionSpec as P
 from jax.typing import ArrayLike
 
 from unigeo_jax.losses import blocks, contrastive
-from unigeo_jax.losses.blocks import Block, Plan, Sums
+from unigeo_jax.losses.blocks import Block, Plan, Slopes, Sums
 
 TILE = 1024
 Axes = tuple[str, ...]
-
-
-class Weights(NamedTuple):
-    """Of this device's places as queries m and as queries n of every pair, (2, e, b).
-
-    negative: infonce, log(d l_i / d log-sum) - log-sum; sigmoid, 1 where counted.
-    positive: d l_i / d s_ii.
-    """
-
-    negative_2eb: Array
-    positive_2eb: Array
 
 
 class Method(NamedTuple):
@@ -42,9 +31,10 @@ class Method(NamedTuple):
 
     sums: (plan, home, tau_e, bias_e, axes) -> sums of this device's rows and of its
       columns over the whole batch, and what `gradients` wants kept.
-    gradients: (plan, home, kept, tau_e, bias_e, negative_2eb, scale_2e, grads, axes)
-      -> grads with what all devices' negatives add; grads = (d z_mbd, d tau_e,
-      d bias_e), z summed over devices, the other two of this device.
+    gradients: (plan, home, kept, tau_e, bias_e, slopes, scale_2e, grads, axes) ->
+      grads with what all devices' negatives add. slopes: of this device's places as
+      rows and as columns. grads = (d z_mbd, d tau_e, d bias_e), z summed over devices,
+      the other two of this device.
     kept: the partition of what is kept.
     """
 
@@ -107,7 +97,8 @@ def _differentiable(
     """Returns (z, tau, bias, rows, here, cell) -> mean losses (direction, pair)."""
     z_spec, place_spec = P(None, axes), P(axes)
     data = z_spec, P(), P(), P(), z_spec, place_spec
-    kept = Weights(P(None, None, axes), P(None, None, axes)), method.kept(axes)
+    rows = Slopes(z_spec, z_spec), z_spec
+    kept = (rows, rows), method.kept(axes)
 
     def on_devices(run: Callable, inputs: tuple, outputs: tuple) -> Callable:
         if not axes:
@@ -121,19 +112,22 @@ def _differentiable(
         home = blocks.pad(Block(z_mbd, here_mb, cell_bw), plan)
         *sums, kept = method.sums(plan, home, tau_e, bias_e, axes)
         positive_eb, counted_eb = _positives(plan, home, tau_e)
-        terms = [_rows(plan, x, positive_eb, counted_eb, bias_e[:, None]) for x in sums]
-        total_2e = jnp.stack([loss_eb.sum(1) for loss_eb, _, _ in terms])
+        (row_eb, *row), (column_eb, *column) = (
+            _rows(plan, x, positive_eb, counted_eb, bias_e[:, None]) for x in sums
+        )
+        total_2e = jnp.stack([row_eb.sum(1), column_eb.sum(1)])
         total_2e = jax.lax.psum(total_2e, axes) if axes else total_2e
-        weights = Weights(*(jnp.stack(x) for x in list(zip(*terms, strict=True))[1:]))
-        return total_2e / jnp.maximum(rows_e, 1)[None], (weights, kept)
+        saved = (tuple(row), tuple(column)), kept
+        return total_2e / jnp.maximum(rows_e, 1)[None], saved
 
     def backward(z_mbd, tau_e, bias_e, rows_e, here_mb, cell_bw, saved, slope_2e):
-        weights, kept = saved
+        ((row, row_eb), (column, column_eb)), kept = saved
         scale_2e = slope_2e / jnp.maximum(rows_e, 1)[None]
         home = blocks.pad(Block(z_mbd, here_mb, cell_bw), plan)
-        grads = _positive_gradients(plan, home, tau_e, weights.positive_2eb, scale_2e)
+        slope_eb = scale_2e[0][:, None] * row_eb + scale_2e[1][:, None] * column_eb
+        grads = _positive_gradients(plan, home, tau_e, slope_eb)
         grad_z, *grads = method.gradients(
-            plan, home, kept, tau_e, bias_e, weights.negative_2eb, scale_2e, grads, axes
+            plan, home, kept, tau_e, bias_e, (row, column), scale_2e, grads, axes
         )
         grads = jax.lax.psum(grads, axes) if axes else grads
         return grad_z[:, : z_mbd.shape[1]].astype(z_mbd.dtype), *grads
@@ -170,13 +164,13 @@ def _positives(plan: Plan, home: Block, tau_e: Array) -> tuple[Array, Array]:
 
 def _rows(
     plan: Plan, sums: Sums, positive_eb: Array, counted_eb: Array, bias_e1: Array
-) -> tuple[Array, Array, Array]:
-    """l_i of one direction and its slopes, as in `Weights`; 0 where not counted."""
+) -> tuple[Array, Slopes, Array]:
+    """l_i of one direction, its slopes, and d l_i / d s_ii; 0 where not counted."""
     if plan.kind == "sigmoid":
         shifted_eb = -positive_eb - jnp.broadcast_to(bias_e1, positive_eb.shape)
         loss_eb = sums.sum_keb[0] + jax.nn.softplus(shifted_eb)
         slope_eb = -jax.nn.sigmoid(shifted_eb)
-        negative_eb = counted_eb.astype(slope_eb.dtype)
+        weight_eb = jnp.ones_like(slope_eb)
     else:
         top, total = sums
         log_keb = jnp.where(
@@ -187,19 +181,18 @@ def _rows(
             log_eb = log_keb[0] - log_keb[1] + log_keb[2]
         excess_eb = log_eb - positive_eb
         loss_eb, slope_eb = jax.nn.softplus(excess_eb), -jax.nn.sigmoid(excess_eb)
-        negative_eb = -jax.nn.softplus(-excess_eb) - log_keb[0]
-        any_eb = counted_eb & (total[0] > 0)
-        negative_eb = jnp.where(any_eb, negative_eb, contrastive.MASKED)
-    loss_eb, slope_eb = (jnp.where(counted_eb, x, 0) for x in (loss_eb, slope_eb))
-    return loss_eb, negative_eb, slope_eb
+        weight_eb = -slope_eb / jnp.where(total[0] > 0, total[0], 1)
+    loss_eb, weight_eb, slope_eb = (
+        jnp.where(counted_eb, x, 0) for x in (loss_eb, weight_eb, slope_eb)
+    )
+    return loss_eb, Slopes(sums.top_keb[0], weight_eb), slope_eb
 
 
 def _positive_gradients(
-    plan: Plan, home: Block, tau_e: Array, positive_2eb: Array, scale_2e: Array
+    plan: Plan, home: Block, tau_e: Array, slope_eb: Array
 ) -> tuple[Array, Array, Array]:
     """Gradients (d z_mbd, d tau_e, d bias_e) that flow through s_ii."""
     dtype = tau_e.dtype
-    slope_eb = jnp.einsum("ke,keb->eb", scale_2e, positive_2eb)
 
     def one(grad_mbd: Array, at: tuple) -> tuple[Array, Array]:
         m, n, tau, slope_b = at

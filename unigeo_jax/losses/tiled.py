@@ -17,7 +17,7 @@ from jax.sharding import PartitionSpec as P
 from jax.typing import ArrayLike
 
 from unigeo_jax.losses import blocks, sharded
-from unigeo_jax.losses.blocks import Block, Plan, Sums
+from unigeo_jax.losses.blocks import Block, Plan, Slopes, Sums
 
 
 def loss(
@@ -97,18 +97,20 @@ def _gradients(
     kept: object,
     tau_e: Array,
     bias_e: Array,
-    negative_2eb: Array,
+    slopes: tuple[Slopes, Slopes],
     scale_2e: Array,
     grads: tuple[Array, Array, Array],
     axes: sharded.Axes,
 ) -> tuple[Array, Array, Array]:
     grad_z, grad_tau_e, grad_bias_e = grads
-    every, first, column_eg = home, 0, negative_2eb[1]
+    rows, columns = slopes
+    every, first = home, 0
     if axes:
         assert isinstance(kept, Block)
         every = kept
         first = jax.lax.axis_index(axes) * home.cell_bw.shape[0]
-        column_eg = jax.lax.all_gather(column_eg, axes, axis=1, tiled=True)
+        both_2eb = jnp.stack(columns)
+        columns = Slopes(*jax.lax.all_gather(both_2eb, axes, axis=2, tiled=True))
         # Rows are among the columns, so one array takes the gradients of both.
         whole = jnp.zeros(every.z_mbd.shape, grad_z.dtype)
         grad_z = jax.lax.dynamic_update_slice_in_dim(whole, grad_z, first, axis=1)
@@ -118,8 +120,8 @@ def _gradients(
         every,
         tau_e,
         bias_e,
-        negative_2eb[0],
-        column_eg,
+        rows,
+        columns,
         scale_2e,
         ((grad_z,), grad_tau_e, grad_bias_e),
         first,
