@@ -26,8 +26,8 @@ from absl import app, flags
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SHORT = (
-    *("all_to_all", "pivot_aerial", "sigma_1", "sigma_4", "sigma_16", "sigma_64"),
-    *("sigma_256", "no_registers", "adamw", "hard_negatives", "m2", "sphere"),
+    *("all_to_all", "pivot_aerial", "sigma_0.5", "sigma_1", "sigma_2", "sigma_4"),
+    *("sigma_8", "no_registers", "adamw", "hard_negatives", "m2", "sphere"),
 )
 VARIANTS = flags.DEFINE_list(
     "variants", list(SHORT), "Of configs/ablations.py, or five_modal: the main job."

@@ -31,9 +31,10 @@ def mini(width: int = 128, views: int = 1) -> dict:
     """2.4 M parameters at the native pixels of `earth` (7 km and 9 km a pixel).
 
     Differs from UniGeoCLIP: small towers with mean pooling; lower coordinate scales
-    (places are 28 km apart, not 141 m) blurred by 50 km in training; one street view a
-    step, another of the place's three each time; heights through arcsinh, because most
-    of the Earth is flat beside its mountains; Muon instead of Adam.
+    (half of sigma 8 is 400 km, where held-out places are farther than that from any
+    seen one), each read by weights of its own, blurred by 50 km in training; one street
+    view a step, another of the place's three each time; heights through arcsinh,
+    because most of the Earth is flat beside its mountains; Muon instead of Adam.
     """
     shape = {"heads": 4, "mlp_ratio": 2}
     block = shape | {"width": width}
@@ -65,11 +66,12 @@ def mini(width: int = 128, views: int = 1) -> dict:
             {"jitter_m": 50_000.0},
             shape
             | {
-                "sigmas": (1.0, 4.0, 16.0, 64.0, 256.0),
+                "sigmas": (0.5, 1.0, 2.0, 4.0, 8.0),
                 "frequencies": width // 2,
                 "registers": 2,
                 "depth": 2,
                 "projection": "equal_earth",
+                "pool": "concat",
             },
         ),
     }
@@ -109,6 +111,7 @@ def paper(size: str) -> dict:
                 "frequencies": vit["width"] // 2,
                 "registers": 4,
                 "projection": "equal_earth",
+                "pool": "mean",
             },
         ),
     }

@@ -95,6 +95,21 @@ def test_the_encoder_equals_its_description_step_by_step():
     assert set(params["Transformer"]) == {"encoderblock_0", "encoderblock_1"}
 
 
+def test_concat_gives_every_scale_weights_of_its_own():
+    averaged, variables = encoder()
+    module, more = encoder(pool="concat", dim=6)
+    params = {**variables["params"], "head": more["params"]["head"]}
+    tokens = fourier.LatLonEncoder(depth=2, registers=2, pool="concat", **SMALL)
+    tokens_bkw = np.asarray(jax.jit(tokens.apply)(variables, PLACES)).reshape(5, -1, 16)
+    mean_bw = jax.jit(averaged.apply)(variables, PLACES)
+    np.testing.assert_allclose(tokens_bkw.mean(axis=1), mean_bw, atol=1e-5)
+    kernel_kwd = params["head"]["kernel"].reshape(-1, 16, 6)
+    assert len(kernel_kwd) == len(module.sigmas) > 1
+    expected = np.einsum("bkw,kwd->bd", tokens_bkw, kernel_kwd) + params["head"]["bias"]
+    got = jax.jit(module.apply)({"params": params}, PLACES)
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
 def test_depth_zero_is_the_mean_of_fixed_tokens_without_a_trainable_parameter():
     module, variables = encoder(depth=0)
     assert set(variables["params"]) == {"frequencies"}
@@ -181,3 +196,5 @@ def test_scan_gives_the_same_embedding():
 def test_an_unknown_projection_is_an_error():
     with pytest.raises(ValueError, match="'mercator', allowed: equal_earth, sphere"):
         encoder(projection="mercator")
+    with pytest.raises(ValueError, match="'max', allowed: mean, concat"):
+        encoder(pool="max")

@@ -118,12 +118,15 @@ class LatLonEncoder(nn.Module):
     in front, `depth` pre-norm blocks (exact GELU, LayerNorm eps 1e-5, no final norm,
     no scale or position embedding), mean over the tokens that are not registers.
     Depth 0 is the plain mean of the fixed tokens and has no trainable parameter.
+    `pool="concat"` lets `head` read every scale by weights of its own.
     `sigmas=[16] * 5` is the single-scale ablation: frequencies of equal sigmas are
     drawn independently, so the number of tokens and frequencies stays the same.
 
     Differs from UniGeoCLIP: blocks are drawn independently (the release copies one),
     attention runs over scales (its commit 00bad68 attends over the batch), and a
-    linear `head` is added where `dim` differs from the width 2 * frequencies.
+    linear `head` is added where `dim` differs from the width 2 * frequencies. With
+    "concat" scales are not averaged: a mean adds the raw features of scales too fine
+    to generalise to those that do, where one linear map cannot part them.
     """
 
     sigmas: tuple[float, ...] = (1.0, 16.0, 256.0, 4096.0)
@@ -133,6 +136,7 @@ class LatLonEncoder(nn.Module):
     heads: int = 12
     mlp_ratio: float = 4.0
     projection: Projection = "equal_earth"
+    pool: Literal["mean", "concat"] = "mean"
     dropout: float = 0.0
     scan: bool = False
     remat: layers.Remat = "none"
@@ -141,6 +145,8 @@ class LatLonEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, latlon_b2: jax.Array, train: bool = False) -> jax.Array:
+        if self.pool not in ("mean", "concat"):
+            raise ValueError(f"pool: got {self.pool!r}, allowed: mean, concat")
         features = FourierTokens(tuple(self.sigmas), self.frequencies, self.projection)
         nn.share_scope(self, features)
         x_bkw = features(latlon_b2)
@@ -168,7 +174,7 @@ class LatLonEncoder(nn.Module):
                 name="Transformer",
             )(x_bkw, train=train)
             x_bkw = x_bkw[:, self.registers :]
-        x_bw = x_bkw.mean(axis=1)
-        if self.dim is not None and self.dim != w:
+        x_bw = x_bkw.reshape(b, -1) if self.pool == "concat" else x_bkw.mean(axis=1)
+        if self.dim is not None and self.dim != x_bw.shape[1]:
             x_bw = layers.Dense(self.dim, self.dtype, name="head")(x_bw)
         return x_bw
