@@ -63,10 +63,14 @@ def training(size: str) -> ConfigDict:
     config.size = size
     config.steps = 2600 if mini else 100_000
     config.batch = 128 if mini else 8192
+    # Places that the towers take at a time: memory of this many, gradient of them all,
+    # a third more work. 0: the whole batch at once.
+    config.microbatch = 0
     config.dim = 128 if mini else VIT[size]["width"]
     config.dtype = "auto"  # float32 on CPU, bfloat16 on accelerators
     config.log_every = 10
     config.max_skips = 20  # steps in a row that may be not finite
+    config.watchdog_s = 300.0  # a longer step is a hang: watchdog.describe; 0: off
     config.mesh = {"data": -1, "fsdp": 1}
     config.data = {
         "name": "earth",
@@ -82,15 +86,7 @@ def training(size: str) -> ConfigDict:
         # configs/ablations.py:variant=hard_negatives), so none there.
         "neighbourhood": {"fraction": 0.0 if mini else 0.25, "size": 16},
     }
-    config.loss = {
-        "pairs": "all_to_all",  # or pivot:<tower>
-        "include_self": False,  # True: M^2 terms instead of M(M-1)
-        "same_cell_mask": True,
-        "beta": 0.0,  # hardness weight of negatives
-        "init_tau": 0.07,
-        "tau_min": 0.01,
-        "tau_max": 1.0,
-    }
+    config.loss = contrast()
     config.optim = {
         "name": "muon" if mini else "adamw",
         "lr": 2e-3 if mini else 1e-3,
@@ -112,6 +108,25 @@ def training(size: str) -> ConfigDict:
     }
     config.profile = {"start": 0, "steps": 5}  # start 0: off
     return config
+
+
+def contrast() -> dict[str, Any]:
+    """The contrastive loss."""
+    return {
+        "pairs": "all_to_all",  # or pivot:<tower>
+        "include_self": False,  # True: M^2 terms instead of M(M-1)
+        "same_cell_mask": True,
+        "beta": 0.0,  # hardness weight of negatives
+        "kind": "infonce",  # or sigmoid: each pair of places a two-class problem
+        "init_bias": -10.0,  # of sigmoid's logits
+        # plain: every logit matrix, readable. tiled: never more than a tile of one.
+        # ring: nor the gathered batch. auto: by size, tasks.loss_impl says how.
+        "impl": "auto",
+        "tile": 1024,  # places a side
+        "init_tau": 0.07,
+        "tau_min": 0.01,
+        "tau_max": 1.0,
+    }
 
 
 def tower(

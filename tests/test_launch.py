@@ -157,15 +157,14 @@ def test_one_device_eight_devices_and_two_processes_give_one_loss_curve(
     earth_tiny, tmp_path
 ):
     flags = ("--config.steps=20", "--config.checkpoint.every=20")
-    finish(start(tmp_path / "one", earth_tiny, *flags))
-    finish(
-        start(tmp_path / "eight", earth_tiny, *flags, "--config.mesh.fsdp=2", devices=8)
-    )
+    impls = [f"--config.loss.impl={name}" for name in ("plain", "ring", "tiled")]
+    finish(start(tmp_path / "one", earth_tiny, *flags, impls[0]))
+    sharded = *flags, impls[1], "--config.mesh.fsdp=2"
+    finish(start(tmp_path / "eight", earth_tiny, *sharded, devices=8))
     job = [f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=2"]
+    job += [*flags, impls[2], "--config.loss.tile=5"]
     pair = [
-        start(
-            tmp_path / "two", earth_tiny, *flags, *job, f"--process_id={p}", devices=4
-        )
+        start(tmp_path / "two", earth_tiny, *job, f"--process_id={p}", devices=4)
         for p in range(2)
     ]
     for process in pair:

@@ -23,13 +23,14 @@ class GeoModel(nn.Module):
     `towers` is a sequence of (name, module, net options), in the order of the axis m
     of `z_mbd`; the same module may serve two names. Parameters: one subtree a name,
     and `log_tau`, float32, one value an unordered pair of modalities (m = n
-    included) in the order of `pairs`.
+    included) in the order of `pairs`; with `init_bias` also `logit_bias`, alike.
     """
 
     towers: Sequence[Tower]
     dim: int
     dtype: Any = jnp.float32
     init_tau: float = 0.07
+    init_bias: float | None = None
 
     def setup(self):
         names = self.names
@@ -43,6 +44,9 @@ class GeoModel(nn.Module):
         init = nn.initializers.constant(math.log(self.init_tau))
         size = len(names) * (len(names) + 1) // 2
         self.log_tau = self.param("log_tau", init, (size,), jnp.float32)
+        if self.init_bias is not None:
+            init = nn.initializers.constant(self.init_bias)
+            self.logit_bias = self.param("logit_bias", init, (size,), jnp.float32)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -65,8 +69,17 @@ class GeoModel(nn.Module):
         """Return the symmetric (m, m) matrix of temperatures."""
         return tau_matrix(self.log_tau)
 
+    def bias_mm(self) -> jax.Array | None:
+        """Return the symmetric (m, m) matrix of logit biases, None without them."""
+        if self.init_bias is None:
+            return None
+        return self.logit_bias[_pair_matrix(len(self.names))]
 
-_FIELDS = ("towers", "dim", "dtype", "init_tau", "log_tau", "parent", "name", "scope")
+
+_FIELDS = (
+    *("towers", "dim", "dtype", "init_tau", "log_tau", "init_bias", "logit_bias"),
+    *("parent", "name", "scope"),
+)
 
 
 def pairs(names: Sequence[str]) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ import optax
 import optax.contrib
 
 FROZEN_LEAVES = ("frequencies",)  # random Fourier features: drawn once, never trained
-NO_DECAY = ("log_tau", "registers", "bias", "scale")
+NO_DECAY = ("log_tau", "logit_bias", "registers", "bias", "scale")
 
 
 def schedule(lr: float, steps: int, warmup: float) -> optax.Schedule:

@@ -5,6 +5,7 @@
 A new objective is a new function here; `train.fit` stays as it is.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,9 +15,14 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from unigeo_jax import microbatch
 from unigeo_jax.losses import contrastive as contrastive_loss
+from unigeo_jax.losses import ring, tiled
 from unigeo_jax.model import GeoModel
 from unigeo_jax.types import Batch
+
+PLAIN_BYTES = 2**26
+GATHERED_BYTES = 2**29
 
 
 class Task(NamedTuple):
@@ -58,12 +64,14 @@ def compute_dtype(name: str) -> jnp.dtype:
 
 
 def contrastive(config: Any, mesh: Mesh) -> Task:
-    """All-pairs InfoNCE over the towers of `config.towers`, keys gathered once."""
+    """All pairs of the towers of `config.towers`, contrasted over the global batch."""
+    microbatch.check(config.microbatch, config.batch, mesh.size)
     dtype = compute_dtype(config.dtype)
     names = tuple(config.towers)
     model = build_model(config, dtype)
     weights_mm = pair_weights(names, config.loss)
     tau_range = (config.loss.tau_min, config.loss.tau_max)
+    contrast = loss_impl(config, weights_mm, mesh, dtype.itemsize)
 
     def apply(params: Any, *args: Any, **options: Any) -> Any:
         return model.apply({"params": params}, *args, **options)
@@ -71,29 +79,37 @@ def contrastive(config: Any, mesh: Mesh) -> Task:
     def init(key: jax.Array, batch: Batch) -> Any:
         return model.init(key, batch["x"])["params"]
 
-    def gather(x: jax.Array) -> jax.Array:
-        """The global batch on every device; stacking makes it one collective."""
-        return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, P()))
-
     def loss_fn(params: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, dict]:
-        rngs = {"dropout": key}
-        z_mbd = apply(params, batch["x"], train=True, rngs=rngs)
+        def embed_train(name: str) -> jax.Array:
+            def tower(x: Any, rows_b: jax.Array) -> jax.Array:
+                with microbatch.dropout_by_row(rows_b):
+                    return apply(
+                        params, name, x, True, method="embed", rngs={"dropout": key}
+                    )
+
+            size = config.microbatch
+            return microbatch.embed(tower, batch["x"][name], microbatch=size, mesh=mesh)
+
+        z_mbd = jnp.stack([embed_train(name) for name in names])
         here_mb = jnp.stack([batch["here"][name] for name in names])
         tau_mm = apply(params, method="tau_mm")
+        bias_mm = apply(params, method="bias_mm")
         cell_b2 = batch["cell"]
         if not config.loss.same_cell_mask:
             cell_b2 = batch["index"]  # a place twice in a batch stays one place
-        loss, aux = contrastive_loss.loss(
+        loss, aux = contrast(
             z_mbd.astype(dtype),
             here_mb,
             cell_b2,
             weights_mm,
             tau_mm,
+            kind=config.loss.kind,
+            bias_mm=bias_mm,
             beta=config.loss.beta,
             tau_range=tau_range,
-            gather=gather,
         )
-        return loss, _named(names, weights_mm, aux["pair_loss_mm"], tau_mm)
+        shared = {"temperature": tau_mm, "bias": bias_mm}
+        return loss, _named(names, weights_mm, aux["pair_loss_mm"], shared)
 
     def project(params: Any) -> Any:
         low, high = np.log(np.float32(tau_range[0])), np.log(np.float32(tau_range[1]))
@@ -112,8 +128,52 @@ def build_model(config: Any, dtype: jnp.dtype) -> GeoModel:
         for name, tower in config.towers.items()
     )
     return GeoModel(
-        towers=towers, dim=config.dim, dtype=dtype, init_tau=config.loss.init_tau
+        towers=towers,
+        dim=config.dim,
+        dtype=dtype,
+        init_tau=config.loss.init_tau,
+        init_bias=config.loss.init_bias if config.loss.kind == "sigmoid" else None,
     )
+
+
+def loss_impl(
+    config: Any, weights_mm: np.ndarray, mesh: Mesh, itemsize: int
+) -> Callable[..., tuple[jax.Array, dict]]:
+    """The implementation of the loss that `config.loss.impl` names; all are equal.
+
+    auto, by what a device would hold:
+      plain  while the logits of all pairs, float32, take at most PLAIN_BYTES;
+      ring   if the gathered embeddings and their float32 gradient take more than
+             GATHERED_BYTES, and there are devices to pass blocks between;
+      tiled  else.
+
+    Raises:
+      ValueError: unknown name.
+    """
+
+    def gather(x: jax.Array) -> jax.Array:
+        """The global batch on every device; stacking makes it one collective."""
+        return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, P()))
+
+    options = {"mesh": mesh, "tile": config.loss.tile}
+    known = {
+        "plain": functools.partial(contrastive_loss.loss, gather=gather),
+        "tiled": functools.partial(tiled.loss, **options),
+        "ring": functools.partial(ring.loss, **options),
+    }
+    name, batch = config.loss.impl, config.batch
+    if name == "auto":
+        pairs = np.count_nonzero(np.triu(weights_mm + weights_mm.T))
+        gathered = len(weights_mm) * batch * config.dim * (itemsize + 4)
+        if 4 * pairs * batch**2 // mesh.size <= PLAIN_BYTES:
+            name = "plain"
+        else:
+            name = "ring" if mesh.size > 1 and gathered > GATHERED_BYTES else "tiled"
+    if name not in known:
+        raise ValueError(
+            f"config.loss.impl: got {name!r}; allowed: auto, {', '.join(known)}"
+        )
+    return known[name]
 
 
 def pair_weights(names: tuple[str, ...], loss: Any) -> np.ndarray:
@@ -141,14 +201,16 @@ def _named(
     names: tuple[str, ...],
     weights_mm: np.ndarray,
     pair_loss_mm: jax.Array,
-    tau_mm: jax.Array,
+    shared: dict[str, jax.Array | None],
 ) -> dict[str, jax.Array]:
-    """Names loss/<a>-<b> by ordered pair, temperature/<a>-<b> by unordered pair."""
+    """Names loss/<a>-<b> by ordered pair, and by unordered pair what both share."""
     out = {}
     for a, query in enumerate(names):
         for b, key in enumerate(names):
             if weights_mm[a, b]:
                 out[f"loss/{query}-{key}"] = pair_loss_mm[a, b]
             if a <= b and (weights_mm[a, b] or weights_mm[b, a]):
-                out[f"temperature/{query}-{key}"] = tau_mm[a, b]
+                for name, value_mm in shared.items():
+                    if value_mm is not None:
+                        out[f"{name}/{query}-{key}"] = value_mm[a, b]
     return out

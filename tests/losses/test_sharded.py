@@ -3,7 +3,11 @@
 """Tiled and ring against the golden numbers and the readable loss, 1 to 8 devices."""
 
 import json
+import os
 import re
+import socket
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -170,6 +174,38 @@ def test_all_ways_agree_on_one_two_and_eight_devices(case):
     for name, devices, tile in ways:
         run = program(name, weights(kind), devices=devices, tile=tile, **options)
         assert_equal_to(expected, run(*args))
+
+
+def test_two_processes_of_four_devices_agree_too(tmp_path):
+    z_mbd, tau_mm, _, here_mb, cell_b2 = random_batch(8)
+    batch = {"z": z_mbd, "tau": tau_mm, "here": here_mb, "cell": cell_b2}
+    np.savez(tmp_path / "batch.npz", weights=weights("random"), **batch)
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{s.getsockname()[1]}"
+    flag = "--xla_force_host_platform_device_count=4"
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flag}
+    root, script = (
+        Path(__file__).parents[2],
+        Path(__file__).with_name("two_processes.py"),
+    )
+    environment["PYTHONPATH"] = str(root)
+    files = [str(tmp_path / name) for name in ("batch.npz", "out.npz")]
+    command = [sys.executable, str(script), coordinator]
+    jobs = [
+        subprocess.Popen([*command, number, *files], env=environment, cwd=tmp_path)
+        for number in "01"
+    ]
+    assert [job.wait(timeout=240) for job in jobs] == [0, 0]
+    args = z_mbd, tau_mm, None, here_mb, cell_b2
+    expected = readable(weights("random"), args)
+    with np.load(tmp_path / "out.npz") as out:
+        for name in METHODS:
+            value, pair_loss, pair_rows, grad_z, grad_tau = (
+                out[f"{name}{leaf}"] for leaf in range(5)
+            )
+            aux = {"pair_loss_mm": pair_loss, "pair_rows_mm": pair_rows}
+            assert_equal_to(expected, ((value, aux), (grad_z, grad_tau, None)))
 
 
 @each_method

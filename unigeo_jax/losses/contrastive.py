@@ -88,46 +88,47 @@ def loss(
       with zero gradient outside it.
     kind: "infonce", or "sigmoid" with bias_mm: one bias per unordered pair, as tau_mm.
     gather: replicates an array over the mesh; called once each on the embeddings of
-      all modalities, on presence and on cells, so no pair gathers again. If it lowers
-      the embeddings to bfloat16, products are bfloat16 with sums in float32.
+      all modalities, on presence and on cells, so no pair gathers again. Products are
+      in the dtype it gives the embeddings, their sums in float32.
 
     Returns the scalar and {"pair_loss_mm", "pair_rows_mm"}: mean loss and number of
     counted rows by (query, key), 0 for a pair without weight or without rows.
 
-    Raises ValueError if shapes disagree, the weights are negative or all zero, or the
-    options do not go together.
+    Raises ValueError if shapes disagree, weights are negative or all zero, or options
+    do not go together.
     Source: UniGeoCLIP (arXiv 2604.11668), its all-to-all InfoNCE.
-    Differs from UniGeoCLIP: absent modalities and same-cell places are masked, each
-    unordered pair has its own temperature, and the m = n terms are optional.
+    Differs from UniGeoCLIP: absent modalities and same-cell places are masked, every
+    unordered pair has a temperature, the m = n terms are optional.
     """
     weights_mm = check(z_mbd, here_mb, cell_b, weights_mm, tau_mm)
     check_kind(kind, bias_mm, beta, weights_mm.shape)
     here_mb = here_mb.astype(bool)
-    z_mgd, here_mg, cell_g = gather(z_mbd), gather(here_mb), gather(cell_b)
-    # Before any product: 0 * NaN is NaN, in the backward pass too.
-    z_mbd = jnp.where(here_mb[:, :, None], z_mbd, 0)
-    z_mgd = jnp.where(here_mg[:, :, None], z_mgd, 0)
+    z_mgd, here_mg, cell_g = map(gather, (z_mbd, here_mb, cell_b))
+    # Before any product: 0 * NaN is NaN.
+    z_mbd, z_mgd = _present(z_mbd, here_mb), _present(z_mgd, here_mg)
     # The place itself is in its own cell, so no positive is among the negatives.
     elsewhere_bg = _differ(cell_b, cell_g)
-
     pairs: dict[tuple[int, int], tuple[Array, Array]] = {}
     for m, n in np.argwhere(np.triu(weights_mm + weights_mm.T)):
         tau = clamp(jnp.asarray(tau_mm)[m, n], tau_range)
         negative_bg = elsewhere_bg & here_mb[m][:, None] & here_mg[n][None, :]
-        logits_bg = dot("bd,gd->bg", z_mbd[m], z_mgd[n]) / tau
-        logits_bg = jnp.where(negative_bg, logits_bg, MASKED)
-        bias = jnp.asarray(0 if bias_mm is None else bias_mm[m, n], logits_bg.dtype)
-        # One product serves both directions; the columns end up gathered, as their
-        # sums over all rows do.
+        dots_bg = dot("bd,gd->bg", z_mbd[m], z_mgd[n])
+        logits_bg = jnp.where(negative_bg, dots_bg / tau, MASKED)
+        bias = 0.0 if bias_mm is None else jnp.asarray(bias_mm)[m, n]
+        # One product serves both directions; sums over rows leave columns gathered.
         if weights_mm[m, n]:
-            positives_b = dot("bd,bd->b", z_mbd[m], z_mbd[n]) / tau
-            row_b = _rows(kind, logits_bg, positives_b, bias, 1, beta)
+            own_b = dot("bd,bd->b", z_mbd[m], z_mbd[n]) / tau
+            row_b = _rows(kind, logits_bg, own_b, bias, 1, beta)
             pairs[m, n] = _average(row_b, here_mb[m] & here_mb[n])
         if weights_mm[n, m] and m != n:
-            positives_g = dot("gd,gd->g", z_mgd[m], z_mgd[n]) / tau
-            row_g = _rows(kind, logits_bg, positives_g, bias, 0, beta)
+            own_g = dot("gd,gd->g", z_mgd[m], z_mgd[n]) / tau
+            row_g = _rows(kind, logits_bg, own_g, bias, 0, beta)
             pairs[n, m] = _average(row_g, here_mg[m] & here_mg[n])
     return weigh(weights_mm, pairs)
+
+
+def _present(z_mbd: Array, here_mb: Array) -> Array:
+    return jnp.where(here_mb[:, :, None], z_mbd, 0)
 
 
 def weigh(weights_mm: np.ndarray, pairs: dict) -> tuple[Array, dict[str, Array]]:
@@ -144,7 +145,12 @@ def weigh(weights_mm: np.ndarray, pairs: dict) -> tuple[Array, dict[str, Array]]
 
 
 def _rows(
-    kind: str, logits_bg: Array, positives_b: Array, bias: Array, axis: int, beta: float
+    kind: str,
+    logits_bg: Array,
+    positives_b: Array,
+    bias: Array | float,
+    axis: int,
+    beta: float,
 ) -> Array:
     """Return l_i of every row (axis 1) or column (axis 0); masked logits are MASKED."""
     if kind == "sigmoid":

@@ -98,10 +98,9 @@ def _gradients(
 
     grad_z, *rest = grads
     start = ((grad_z, jnp.zeros_like(grad_z)), *rest), (home, slopes[1])
-    (((rows, columns), *rest), _), _ = jax.lax.scan(
-        meet, start, None, length=_stops(axes)
-    )
-    return rows + columns, *rest
+    (found, _), _ = jax.lax.scan(meet, start, None, length=_stops(axes))
+    (rows, columns), grad_tau_e, grad_bias_e = found
+    return rows + columns, grad_tau_e, grad_bias_e
 
 
 def _stops(axes: sharded.Axes) -> int:

@@ -9,7 +9,7 @@ temperatures, means over the batch, and the rule that ties the two passes togeth
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -95,8 +95,8 @@ def _differentiable(
     method: Method, plan: Plan, mesh: Mesh | None, axes: Axes
 ) -> Callable[..., Array]:
     """Returns (z, tau, bias, rows, here, cell) -> mean losses (direction, pair)."""
-    z_spec, place_spec = P(None, axes), P(axes)
-    data = z_spec, P(), P(), P(), z_spec, place_spec
+    z_spec: Any = P(None, axes)
+    data = z_spec, P(), P(), P(), z_spec, P(axes)
     rows = Slopes(z_spec, z_spec), z_spec
     kept = (rows, rows), method.kept(axes)
 

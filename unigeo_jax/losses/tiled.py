@@ -8,6 +8,8 @@ and place travel beside them. Memory on a device: the gathered embeddings, (m, g
 their gradient in float32, and tiles. Where the former weigh too much, `ring`.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,7 +59,8 @@ def loss(
 
 def _kept(axes: sharded.Axes) -> object:
     """The gathered block, if there is one: whole on every device."""
-    return Block(P(), P(), P()) if axes else ()
+    whole: Any = P()
+    return Block(whole, whole, whole) if axes else ()
 
 
 def _sums(
