@@ -4,11 +4,14 @@
 
 python launch/train.py --config=FILE.py[:arguments] [--workdir=DIR] [--config.KEY=VALUE]
 
-Exit codes: 0 done, 1 error, 2 usage, 4 loss not finite, 75 stopped by a signal, saved.
+Exit codes: 0 done, 1 error, 2 usage, 4 loss not finite, 5 hang (this process or another
+one is stuck or dead), 75 stopped by a signal, saved. After 5 and 75 run it again.
 """
 
 import pathlib
 import sys
+import time
+import traceback
 
 # Configs import each other as `configs.<name>`, from wherever the command is run.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -39,6 +42,12 @@ NUM_PROCESSES = flags.DEFINE_integer(
 PROCESS_ID = flags.DEFINE_integer(
     "process_id", None, "Number of this process, with --coordinator."
 )
+HEARTBEAT_S = flags.DEFINE_integer(
+    "heartbeat_s",
+    60,
+    "A process silent for so many seconds is dead, and the others end.",
+    lower_bound=1,
+)
 
 
 def read_flags(argv: list[str]) -> list[str]:
@@ -50,6 +59,12 @@ def read_flags(argv: list[str]) -> list[str]:
         if CONFIG.value is None:
             raise ValueError("--config=FILE.py is required: try configs/five_modal.py")
         _ = CONFIG.value.name  # raises if the file could not be loaded
+        for name, value in (("workdir", WORKDIR.value), ("data_dir", DATA_DIR.value)):
+            if "://" in (value or ""):
+                raise ValueError(
+                    f"--{name}: got {value}; allowed: a folder; mount a bucket"
+                    " (gcsfuse) and give its folder"
+                )
     except (AttributeError, KeyError) as error:
         text = str(error).replace("\\n", "; ").replace("\\'", "").strip("'")
         sys.exit(fail(f"unknown config key {text}", 2))
@@ -66,12 +81,44 @@ def fail(error: object, code: int) -> int:
     return code
 
 
+def several() -> bool:
+    """Whether this job has started and has more than one process."""
+    import jax
+
+    return jax.distributed.is_initialized() and jax.process_count() > 1
+
+
+def report(error: Exception) -> int:
+    """Prints what stopped the run and returns the exit code."""
+    import jax
+
+    from unigeo_jax import watchdog
+
+    expected = isinstance(error, ValueError | OSError)
+    if expected and not isinstance(error, jax.errors.JAXTypeError):
+        return fail(error, 1)
+    traceback.print_exception(error)
+    if not several():
+        return 1
+    ours = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT", "UNIMPLEMENTED")
+    of_devices = isinstance(error, jax.errors.JaxRuntimeError)
+    if not of_devices or str(error).startswith(ours):
+        return 1
+    return fail(
+        f"process {jax.process_index()} of {jax.process_count()}: the devices stopped"
+        f" working together, most likely because another process died: see which log"
+        f" ends first. The same command goes on from the newest checkpoint."
+        f" ({str(error).splitlines()[0]})",
+        watchdog.HANG,
+    )
+
+
 def main(argv: list[str]) -> None:
     del argv
     logging.set_verbosity(logging.WARNING)
     import jax
 
-    from unigeo_jax import sharding, train, workdir
+    from unigeo_jax import sharding, train, watchdog, workdir
     from unigeo_jax.data import datasets
 
     folder = pathlib.Path(WORKDIR.value or f"runs/{CONFIG.value.name}")
@@ -79,18 +126,31 @@ def main(argv: list[str]) -> None:
     workdir.compilation_cache(data_dir / ".xla")
     try:
         sharding.start_processes(
-            COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value, AUTO.value
+            COORDINATOR.value,
+            NUM_PROCESSES.value,
+            PROCESS_ID.value,
+            AUTO.value,
+            HEARTBEAT_S.value,
         )
+        if several():
+            workdir.say(
+                f"{jax.process_count()} processes; one that is dead ends the others"
+                f" within {HEARTBEAT_S.value} s"
+            )
         train.fit(CONFIG.value, folder, data_dir)
     except workdir.Preempted as stop:
         print(stop, file=sys.stderr)
         sys.exit(75)
     except FloatingPointError as error:
         sys.exit(fail(error, 4))
-    except (ValueError, OSError) as error:
-        if isinstance(error, jax.errors.JAXTypeError):
-            raise
-        sys.exit(fail(error, 1))
+    except Exception as error:
+        code = report(error)
+        if not several():
+            sys.exit(code)
+        # The interpreter's own way out waits for all processes, and they for this one.
+        # The end of process 0 ends the others: first they say what they have to say.
+        time.sleep(2 if jax.process_index() == 0 else 0)
+        watchdog.end(code)
 
 
 if __name__ == "__main__":

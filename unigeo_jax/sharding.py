@@ -6,11 +6,12 @@ The batch is split over both axes, parameters and optimiser moments over `fsdp`.
 Everything is jit + NamedSharding; the compiler places the collectives.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -23,6 +24,7 @@ def start_processes(
     count: int | None = None,
     number: int | None = None,
     detect: bool = False,
+    heartbeat_s: int = 60,
 ) -> None:
     """Joins a job of several processes, where there is one; else does nothing.
 
@@ -31,9 +33,11 @@ def start_processes(
       count: the processes of the job and
       number: the number of this one; or
       detect: TPU pods and SLURM steps, which tell JAX all three.
+      heartbeat_s: a process that is silent for so long, in seconds, is dead: JAX
+        then ends all others.
 
     Raises:
-      ValueError: some of the first three without the others.
+      ValueError: some of the first three without the others, or nothing to detect.
     """
     given = [x is not None for x in (coordinator, count, number)]
     if any(given) and not all(given):
@@ -42,9 +46,17 @@ def start_processes(
             f" process_id={number}; allowed: all three or none"
         )
     if coordinator is not None:
-        jax.distributed.initialize(coordinator, count, number)
+        jax.distributed.initialize(
+            coordinator, count, number, heartbeat_timeout_seconds=heartbeat_s
+        )
     elif detect:
-        jax.distributed.initialize()
+        try:
+            jax.distributed.initialize(heartbeat_timeout_seconds=heartbeat_s)
+        except ValueError as error:
+            raise ValueError(
+                "--distributed: no TPU pod, SLURM step or other cluster that JAX knows"
+                f" ({error}); give --coordinator, --num_processes, --process_id"
+            ) from error
 
 
 def make_mesh(
@@ -52,13 +64,18 @@ def make_mesh(
 ) -> Mesh:
     """Lays devices, by default all of the job, on a (data, fsdp) grid.
 
+    Where the devices are of several slices (TPU pods, groups of GPUs with a network of
+    their own), `data` goes across slices and `fsdp` stays within one: parameters are
+    gathered over the fast network only.
+
     Args:
       data: devices along the batch axis; -1 takes all that `fsdp` leaves.
       fsdp: devices over which parameters are split as well.
       devices: for tests and partial jobs.
 
     Raises:
-      ValueError: the two do not multiply to the number of devices.
+      ValueError: the two do not multiply to the number of devices, or fsdp does not
+        divide those of a slice.
     """
     devices = jax.devices() if devices is None else devices
     count = len(devices)
@@ -76,9 +93,23 @@ def make_mesh(
         )
     # Auto axes: the default, Explicit, makes plain sharded products and Linen's
     # Embed raise.
-    return jax.make_mesh(
-        (data, fsdp), BATCH_AXES, axis_types=(AxisType.Auto,) * 2, devices=devices
+    auto = (AxisType.Auto,) * 2
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    if slices == 1:
+        return jax.make_mesh((data, fsdp), BATCH_AXES, axis_types=auto, devices=devices)
+    if count % slices or (count // slices) % fsdp:
+        raise ValueError(
+            f"config.mesh: got fsdp={fsdp};"
+            f" allowed: a divisor of the {count // slices} devices of a slice"
+            f" ({slices} slices), because parameters are not split across slices"
+        )
+    grid = mesh_utils.create_hybrid_device_mesh(
+        (count // slices // fsdp, fsdp),
+        (slices, 1),
+        devices,
+        allow_split_physical_axes=True,
     )
+    return Mesh(grid, BATCH_AXES, axis_types=auto)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -111,6 +142,28 @@ def state_shardings(abstract: Any, mesh: Mesh) -> Any:
     return jax.tree.map(
         lambda x: NamedSharding(mesh, fsdp_spec(x.shape, size)), abstract
     )
+
+
+def on_whole(function: Callable, mesh: Mesh) -> Callable:
+    """`function(params, ...)` with all of every parameter on each device.
+
+    What is split over `fsdp` is gathered where it is used, its gradient is split again.
+    Left alone, the compiler multiplies by the parts of a matrix and gathers the
+    activations of the global batch for that (seen in compiled programs).
+    """
+    if mesh.shape["fsdp"] == 1:
+        return function
+
+    @jax.custom_vjp
+    def whole(x: jax.Array) -> jax.Array:
+        return jax.lax.with_sharding_constraint(x, replicated(mesh))
+
+    def backward(_: None, grad: jax.Array) -> tuple[jax.Array]:
+        split = NamedSharding(mesh, fsdp_spec(grad.shape, mesh.shape["fsdp"]))
+        return (jax.lax.with_sharding_constraint(grad, split),)
+
+    whole.defvjp(lambda x: (whole(x), None), backward)
+    return lambda params, *args: function(jax.tree.map(whole, params), *args)
 
 
 def to_global(batch: Any, mesh: Mesh) -> Any:

@@ -18,7 +18,16 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from unigeo_jax import checkpoint, metrics, modalities, optim, sharding, tasks, workdir
+from unigeo_jax import (
+    checkpoint,
+    metrics,
+    modalities,
+    optim,
+    sharding,
+    tasks,
+    watchdog,
+    workdir,
+)
 from unigeo_jax.data import datasets, pipeline
 from unigeo_jax.evals import retrieval
 from unigeo_jax.types import Batch
@@ -100,6 +109,10 @@ def prepare(config: Any, mesh: Mesh, example: Batch) -> Prepared:
     its output shardings: no device ever holds the whole of a sharded model.
     """
     task = tasks.get(config.task)(config, mesh)
+    task = task._replace(
+        loss_fn=sharding.on_whole(task.loss_fn, mesh),
+        embed=sharding.on_whole(task.embed, mesh),
+    )
     shapes = jax.eval_shape(task.init, jax.random.key(0), example)
     tx = optim.make(config, shapes, config.steps)
 
@@ -198,8 +211,14 @@ def loop(
     signals = workdir.Signals()
     profile = workdir.Profile(folder, **config.profile)
     running: list[jax.Array] = []
-    with workdir.Progress(start, config.steps, config.batch) as progress:
+    who = f"process {jax.process_index()} of {jax.process_count()}"
+    with (
+        watchdog.Watchdog(config.watchdog_s, who) as watch,
+        workdir.Progress(start, config.steps, config.batch) as progress,
+    ):
+        workdir.say(watchdog.describe(config.watchdog_s))
         for number in range(start + 1, config.steps + 1):
+            watch.beat(number)
             profile.at(number)
             # While one step runs, the next batch is fetched; no further ahead, so that
             # time spent here with the device idle is what the data cost.
@@ -226,20 +245,26 @@ def loop(
             stop = signals.agreed(number)
             every = config.checkpoint.every  # 0: at the end only
             if number == config.steps or stop or (every and number % every == 0):
-                saves.save(number, state)
+                with watch.allow(f"the save of step {number}"):
+                    saves.save(number, state)
+                    if stop:
+                        saves.wait()
             if stop:
-                saves.wait()
                 raise workdir.Preempted(f"stopped by a signal; saved step {number}")
             if (
                 number != config.steps
                 and config.eval.every
                 and number % config.eval.every == 0
             ):
-                progress.note(evaluate(folder, number, evaluator(state.params)))
+                with watch.allow(f"the evaluation of step {number}"):
+                    progress.note(evaluate(folder, number, evaluator(state.params)))
         profile.close()
-    saves.wait()
-    signals.close()  # all is saved: from here on SIGTERM may simply end the process
-    workdir.say(evaluate(folder, config.steps, evaluator(state.params)))
+        with watch.allow("the last save"):
+            saves.wait()
+        signals.close()  # all is saved: from here on SIGTERM may simply end the process
+        with watch.allow("the last evaluation"):
+            table = evaluate(folder, config.steps, evaluator(state.params))
+    workdir.say(table)
     workdir.say(
         f"in {folder}: config.json metrics.jsonl tensorboard/ checkpoints/ eval/"
     )

@@ -19,6 +19,7 @@ from jax.experimental import multihost_utils
 # What a resumed run may change: nothing here alters parameters or the order of places.
 FREE_KEYS = (
     *("checkpoint", "eval", "log_every", "max_skips", "mesh", "name", "profile"),
+    "watchdog_s",
 )
 FREE_DATA_KEYS = ("cache_mb", "prefetch", "threads", "workers")
 PACKAGES = (
