@@ -49,7 +49,7 @@ EXTRAS = {
     "tpu": ["jax[tpu]"],
     "cuda": ["jax[cuda12]"],
     "geo": ["pandas>=2.2", "pyarrow>=17", "tifffile>=2024.8", "imagecodecs>=2024.9"],
-    "peers": ["torch==2.13.0", "geoclip>=1.2"],
+    "peers": ["torch==2.13.0", "geoclip>=1.2", "open_clip_torch==3.3.0"],
     "bundle": ["h5py>=3.11", "imagecodecs>=2024.9", "pandas>=2.2", "tifffile>=2024.8"],
 }
 
