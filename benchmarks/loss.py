@@ -87,6 +87,7 @@ def measure(names: list[str], batch: int, width: int, repeats: int) -> dict:
             row |= worker.ask("start") | worker.ask("first", f"{scratch}/{name}.npz")
             if "error" not in row:
                 row["temp_bytes"] = max(row["peak_bytes"] - row["gradient_bytes"], 0)
+            print(f"B = {batch}: {name} is ready", file=sys.stderr)
             if "error" in row or not repeats:
                 worker.close()
             else:

@@ -282,6 +282,7 @@ def test_gradients_follow_the_losses_of_single_pairs_too(name):
 @each_method
 def test_bfloat16_embeddings_change_the_loss_by_their_rounding_only(name):
     z_mbd, *rest = random_batch(5, missing=0.0, cells=100)
+    z_mbd = z_mbd * np.float32(0.99)  # off the grid, which bfloat16 holds exactly
     exact = program("plain", weights("all"))(z_mbd, *rest)
     low_mbd = jnp.asarray(z_mbd, jnp.bfloat16)
     low = program(name, weights("all"), devices=8, tile=6)(low_mbd, *rest)
