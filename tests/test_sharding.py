@@ -10,7 +10,6 @@ from jax.sharding import PartitionSpec as P
 
 from unigeo_jax import sharding
 from unigeo_jax.aot import cost
-from unigeo_jax.nn import vit
 
 
 @pytest.mark.parametrize(
@@ -79,27 +78,30 @@ def test_state_shardings_cover_every_leaf():
 
 def test_parameters_are_gathered_and_not_activations(monkeypatch):
     monkeypatch.setattr(sharding, "MIN_FSDP_SIZE", 1)
-    mesh = sharding.make_mesh(data=1, fsdp=8)
-    tower = vit.ViT(patch=8, width=32, depth=1, heads=4, mlp_ratio=1, pool="mean")
+    mesh = sharding.make_mesh(data=2, fsdp=4)
 
-    def loss(params, image):
-        return (tower.apply(params, image) ** 2).mean()
+    def loss(params, x):
+        for w in params:
+            x = jnp.tanh(x @ w)
+        return (x**2).mean()
 
-    def collectives(batch, function):
-        image = jax.ShapeDtypeStruct((batch, 16, 16, 3), np.float32)
-        params = jax.eval_shape(tower.init, jax.random.key(0), image)
+    def collectives(batch, wrap):
+        params = [jax.ShapeDtypeStruct((64, 64), jnp.float32)] * 3
         split = sharding.state_shardings(params, mesh)
+        x = jax.ShapeDtypeStruct((batch, 64), jnp.float32)
         step = jax.jit(
-            jax.grad(function),
+            jax.grad(wrap(loss)),
             in_shardings=(split, sharding.batch_sharding(mesh)),
             out_shardings=split,
         )
-        found = cost.read(step.lower(params, image).compile().as_text()).collectives
+        found = cost.read(step.lower(params, x).compile().as_text()).collectives
         return {kind: each.bytes for kind, each in found.items()}
 
-    assert collectives(16, loss) != collectives(64, loss)  # why it is needed
-    whole = sharding.on_whole(loss, mesh)
-    assert collectives(16, whole) == collectives(64, whole)
+    def whole(function):
+        return sharding.on_whole(function, mesh)
+
+    assert collectives(8, whole) == collectives(512, whole)
+    assert collectives(8, lambda f: f) != collectives(512, lambda f: f)
 
 
 def test_gradients_are_the_same_whether_parameters_are_split_or_not():

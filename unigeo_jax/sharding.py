@@ -145,19 +145,25 @@ def state_shardings(abstract: Any, mesh: Mesh) -> Any:
 
 
 def on_whole(function: Callable, mesh: Mesh) -> Callable:
-    """`function(params, ...)` with the whole of every parameter on each device.
+    """`function(params, ...)` with all of every parameter on each device.
 
-    Parameters split over `fsdp` are gathered where they are used, their gradients
-    summed and split again. Left alone, the compiler may keep a matrix split, and gather
-    the activations of the global batch to multiply them by its parts.
+    What is split over `fsdp` is gathered where it is used, its gradient is split again.
+    Left alone, the compiler multiplies by the parts of a matrix and gathers the
+    activations of the global batch for that (seen in compiled programs).
     """
-
-    def gather(x: jax.Array) -> jax.Array:
-        return jax.lax.with_sharding_constraint(x, replicated(mesh))
-
     if mesh.shape["fsdp"] == 1:
         return function
-    return lambda params, *args: function(jax.tree.map(gather, params), *args)
+
+    @jax.custom_vjp
+    def whole(x: jax.Array) -> jax.Array:
+        return jax.lax.with_sharding_constraint(x, replicated(mesh))
+
+    def backward(_: None, grad: jax.Array) -> tuple[jax.Array]:
+        split = NamedSharding(mesh, fsdp_spec(grad.shape, mesh.shape["fsdp"]))
+        return (jax.lax.with_sharding_constraint(grad, split),)
+
+    whole.defvjp(lambda x: (whole(x), None), backward)
+    return lambda params, *args: function(jax.tree.map(whole, params), *args)
 
 
 def to_global(batch: Any, mesh: Mesh) -> Any:
