@@ -10,14 +10,14 @@ pieces, while tiles of the block before are computed.
 """
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
-from unigeo_jax.losses import blocks, sharded
-from unigeo_jax.losses.blocks import Block, Plan, Slopes, Sums
+from unigeo_jax.losses import backward, blocks, sharded
+from unigeo_jax.losses.backward import Grads, Slopes
+from unigeo_jax.losses.blocks import Block, Plan, Sums
 
 
 def loss(
@@ -75,32 +75,22 @@ def _gradients(
     bias_e: Array,
     slopes: tuple[Slopes, Slopes],
     scale_2e: Array,
-    grads: tuple[Array, Array, Array],
     axes: sharded.Axes,
-) -> tuple[Array, Array, Array]:
+) -> Grads:
     del kept
 
     def meet(carry: tuple, _: None) -> tuple[tuple, None]:
         grads, (visitor, theirs) = carry
         following = _pass_on((visitor, theirs), axes)
-        (rows, columns), *rest = blocks.gradients(
-            plan,
-            home,
-            visitor,
-            tau_e,
-            bias_e,
-            slopes[0],
-            theirs,
-            scale_2e,
-            grads,
+        grads = backward.gradients(
+            plan, home, visitor, tau_e, bias_e, slopes[0], theirs, scale_2e, grads
         )
-        return (((rows, _pass_on(columns, axes)), *rest), following), None
+        rows, columns = grads.z
+        return (grads._replace(z=(rows, _pass_on(columns, axes))), following), None
 
-    grad_z, *rest = grads
-    start = ((grad_z, jnp.zeros_like(grad_z)), *rest), (home, slopes[1])
-    (found, _), _ = jax.lax.scan(meet, start, None, length=_stops(axes))
-    (rows, columns), grad_tau_e, grad_bias_e = found
-    return rows + columns, grad_tau_e, grad_bias_e
+    start = backward.no_grads(plan, home, tau_e.dtype, arrays=2), (home, slopes[1])
+    (grads, _), _ = jax.lax.scan(meet, start, None, length=_stops(axes))
+    return grads._replace(z=(sum(grads.z),))
 
 
 def _stops(axes: sharded.Axes) -> int:

@@ -8,6 +8,7 @@ explicit collectives; this file does what is the same for both: row by row terms
 temperatures, means over the batch, and the rule that ties the two passes together.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,8 +20,9 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jax.typing import ArrayLike
 
-from unigeo_jax.losses import blocks, contrastive
-from unigeo_jax.losses.blocks import Block, Plan, Slopes, Sums
+from unigeo_jax.losses import backward, blocks, contrastive
+from unigeo_jax.losses.backward import Slopes
+from unigeo_jax.losses.blocks import Block, Plan, Sums
 
 TILE = 1024
 Axes = tuple[str, ...]
@@ -31,10 +33,9 @@ class Method(NamedTuple):
 
     sums: (plan, home, tau_e, bias_e, axes) -> sums of this device's rows and of its
       columns over the whole batch, and what `gradients` wants kept.
-    gradients: (plan, home, kept, tau_e, bias_e, slopes, scale_2e, grads, axes) ->
-      grads with what all devices' negatives add. slopes: of this device's places as
-      rows and as columns. grads = (d z_mbd, d tau_e, d bias_e), z summed over devices,
-      the other two of this device.
+    gradients: (plan, home, kept, tau_e, bias_e, slopes, scale_2e, axes) -> Grads that
+      flow through the negatives, its one z of this device's places summed over
+      devices, the rest of this device. slopes: of its places as rows and as columns.
     kept: the partition of what is kept.
     """
 
@@ -98,68 +99,68 @@ def _differentiable(
     z_spec: Any = P(None, axes)
     data = z_spec, P(), P(), P(), z_spec, P(axes)
     rows = Slopes(z_spec, z_spec), z_spec
-    kept = (rows, rows), method.kept(axes)
+    kept = (rows, rows), z_spec, method.kept(axes)
 
-    def on_devices(run: Callable, inputs: tuple, outputs: tuple) -> Callable:
-        if not axes:
-            return run
-        # Replication of what collectives return is ours to know, not to be inferred.
-        return jax.shard_map(
-            run, mesh=mesh, in_specs=inputs, out_specs=outputs, check_vma=False
-        )
+    on_devices = functools.partial(_on_devices, mesh, axes)
 
-    def forward(z_mbd, tau_e, bias_e, rows_e, here_mb, cell_bw):
+    def first_pass(z_mbd, tau_e, bias_e, rows_e, here_mb, cell_bw):
         home = blocks.pad(Block(z_mbd, here_mb, cell_bw), plan)
         *sums, kept = method.sums(plan, home, tau_e, bias_e, axes)
-        positive_eb, counted_eb = _positives(plan, home, tau_e)
+        counted_eb = home.here_mb[plan.query_e] & home.here_mb[plan.key_e]
+        positive_eb = blocks.positives(plan, home) / tau_e[:, None]
         (row_eb, *row), (column_eb, *column) = (
             _rows(plan, x, positive_eb, counted_eb, bias_e[:, None]) for x in sums
         )
         total_2e = jnp.stack([row_eb.sum(1), column_eb.sum(1)])
         total_2e = jax.lax.psum(total_2e, axes) if axes else total_2e
-        saved = (tuple(row), tuple(column)), kept
+        saved = (tuple(row), tuple(column)), positive_eb, kept
         return total_2e / jnp.maximum(rows_e, 1)[None], saved
 
-    def backward(z_mbd, tau_e, bias_e, rows_e, here_mb, cell_bw, saved, slope_2e):
-        ((row, row_eb), (column, column_eb)), kept = saved
+    def second_pass(z_mbd, tau_e, bias_e, rows_e, here_mb, cell_bw, saved, slope_2e):
+        ((row, row_eb), (column, column_eb)), positive_eb, kept = saved
         scale_2e = slope_2e / jnp.maximum(rows_e, 1)[None]
         home = blocks.pad(Block(z_mbd, here_mb, cell_bw), plan)
-        slope_eb = scale_2e[0][:, None] * row_eb + scale_2e[1][:, None] * column_eb
-        grads = _positive_gradients(plan, home, tau_e, slope_eb)
-        grad_z, *grads = method.gradients(
-            plan, home, kept, tau_e, bias_e, (row, column), scale_2e, grads, axes
+        grads = method.gradients(
+            plan, home, kept, tau_e, bias_e, (row, column), scale_2e, axes
         )
-        grads = jax.lax.psum(grads, axes) if axes else grads
-        return grad_z[:, : z_mbd.shape[1]].astype(z_mbd.dtype), *grads
+        # Through the positives; slopes are d loss / d cosine from here on.
+        slope_eb = scale_2e[0][:, None] * row_eb + scale_2e[1][:, None] * column_eb
+        grad_bias_e = grads.bias_e + slope_eb.sum(1)
+        slope_eb /= tau_e[:, None]
+        small = grads.tau_e - (slope_eb * positive_eb).sum(1), grad_bias_e
+        small = jax.lax.psum(small, axes) if axes else small
+        grad_z = backward.join(plan, home, grads.z[0], slope_eb)
+        return grad_z[:, : z_mbd.shape[1]], *small
 
     @jax.custom_vjp
     def run(*args: Array) -> Array:
         return run_forward(*args)[0]
 
     def run_forward(*args: Array) -> tuple[Array, tuple]:
-        loss_2e, saved = on_devices(forward, data, (P(), kept))(*args)
+        loss_2e, saved = on_devices(first_pass, data, (P(), kept))(*args)
         return loss_2e, (args, saved)
 
     def run_backward(residuals: tuple, slope_2e: Array) -> tuple:
         args, saved = residuals
         inputs = *data, kept, P()
-        grads = on_devices(backward, inputs, (z_spec, P(), P()))(*args, saved, slope_2e)
+        grads = on_devices(second_pass, inputs, (z_spec, P(), P()))(
+            *args, saved, slope_2e
+        )
         return *grads, None, None, None
 
     run.defvjp(run_forward, run_backward)
     return run
 
 
-def _positives(plan: Plan, home: Block, tau_e: Array) -> tuple[Array, Array]:
-    """Logits (e, b) of every place with itself, and where both modalities are there."""
-
-    def one(at: tuple[Array, Array, Array]) -> tuple[Array, Array]:
-        m, n, tau = at
-        counted_b = home.here_mb[m] & home.here_mb[n]
-        dots_b = contrastive.dot("bd,bd->b", home.z_mbd[m], home.z_mbd[n])
-        return jnp.where(counted_b, dots_b / tau, 0), counted_b
-
-    return jax.lax.map(one, (plan.query_e, plan.key_e, tau_e))
+def _on_devices(
+    mesh: Mesh | None, axes: Axes, run: Callable, inputs: tuple, outputs: tuple
+) -> Callable:
+    if not axes:
+        return run
+    # Replication of what collectives return is ours to know, not to be inferred.
+    return jax.shard_map(
+        run, mesh=mesh, in_specs=inputs, out_specs=outputs, check_vma=False
+    )
 
 
 def _rows(
@@ -186,27 +187,3 @@ def _rows(
         jnp.where(counted_eb, x, 0) for x in (loss_eb, weight_eb, slope_eb)
     )
     return loss_eb, Slopes(sums.top_keb[0], weight_eb), slope_eb
-
-
-def _positive_gradients(
-    plan: Plan, home: Block, tau_e: Array, slope_eb: Array
-) -> tuple[Array, Array, Array]:
-    """Gradients (d z_mbd, d tau_e, d bias_e) that flow through s_ii."""
-    dtype = tau_e.dtype
-
-    def one(grad_mbd: Array, at: tuple) -> tuple[Array, Array]:
-        m, n, tau, slope_b = at
-        # Slopes are 0 where either is absent, but 0 * NaN is NaN.
-        keep_b1 = (home.here_mb[m] & home.here_mb[n])[:, None]
-        x_bd, y_bd = (
-            jnp.where(keep_b1, home.z_mbd[k], 0).astype(dtype) for k in (m, n)
-        )
-        slope_b1 = (slope_b / tau)[:, None]
-        grad_mbd = grad_mbd.at[m].add(slope_b1 * y_bd).at[n].add(slope_b1 * x_bd)
-        return grad_mbd, -(slope_b1 * x_bd * y_bd).sum() / tau
-
-    start = jnp.zeros(home.z_mbd.shape, dtype)
-    grad_mbd, grad_tau_e = jax.lax.scan(
-        one, start, (plan.query_e, plan.key_e, tau_e, slope_eb)
-    )
-    return grad_mbd, grad_tau_e, slope_eb.sum(1)

@@ -18,8 +18,9 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jax.typing import ArrayLike
 
-from unigeo_jax.losses import blocks, sharded
-from unigeo_jax.losses.blocks import Block, Plan, Slopes, Sums
+from unigeo_jax.losses import backward, blocks, sharded
+from unigeo_jax.losses.backward import Grads, Slopes
+from unigeo_jax.losses.blocks import Block, Plan, Sums
 
 
 def loss(
@@ -102,10 +103,8 @@ def _gradients(
     bias_e: Array,
     slopes: tuple[Slopes, Slopes],
     scale_2e: Array,
-    grads: tuple[Array, Array, Array],
     axes: sharded.Axes,
-) -> tuple[Array, Array, Array]:
-    grad_z, grad_tau_e, grad_bias_e = grads
+) -> Grads:
     rows, columns = slopes
     every, first = home, 0
     if axes:
@@ -114,23 +113,14 @@ def _gradients(
         first = jax.lax.axis_index(axes) * home.cell_bw.shape[0]
         both_2eb = jnp.stack(columns)
         columns = Slopes(*jax.lax.all_gather(both_2eb, axes, axis=2, tiled=True))
-        # Rows are among the columns, so one array takes the gradients of both.
-        whole = jnp.zeros(every.z_mbd.shape, grad_z.dtype)
-        grad_z = jax.lax.dynamic_update_slice_in_dim(whole, grad_z, first, axis=1)
-    (grad_z,), grad_tau_e, grad_bias_e = blocks.gradients(
-        plan,
-        home,
-        every,
-        tau_e,
-        bias_e,
-        rows,
-        columns,
-        scale_2e,
-        ((grad_z,), grad_tau_e, grad_bias_e),
-        first,
+    # Rows are among the columns, so one array takes the gradients of both.
+    none = backward.no_grads(plan, every, tau_e.dtype, arrays=1)
+    grads = backward.gradients(
+        plan, home, every, tau_e, bias_e, rows, columns, scale_2e, none, first
     )
-    if axes:
-        # In the dtype of the embeddings, which is the gradient's own in the end.
-        low = grad_z.astype(home.z_mbd.dtype)
-        grad_z = jax.lax.psum_scatter(low, axes, scatter_dimension=1, tiled=True)
-    return grad_z, grad_tau_e, grad_bias_e
+    if not axes:
+        return grads
+    # In the dtype of the embeddings, which is the gradient's own in the end.
+    low_mbd = grads.z[0].astype(home.z_mbd.dtype)
+    z_mbd = jax.lax.psum_scatter(low_mbd, axes, scatter_dimension=1, tiled=True)
+    return grads._replace(z=(z_mbd,))
