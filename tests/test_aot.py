@@ -145,6 +145,49 @@ def test_what_a_tpu_program_splits_up_counts_once():
     assert found.flops == 2 * 16 * 4 * 4 * 4 * 2  # 64 products of (4, 2) and (2, 4)
 
 
+# As TPU programs write a step of a loop over tiles: a fusion in a fusion takes a slice
+# of a large array, and one that ends in an update writes no more than that.
+NESTED = """\
+HloModule step, num_partitions=1
+
+%cut (x: bf16[64,128], i: s32[]) -> bf16[8,128] {
+  %x = bf16[64,128]{1,0} parameter(0)
+  %i = s32[] parameter(1)
+  %zero = s32[] constant(0)
+  ROOT %tile = bf16[8,128]{1,0} dynamic-slice(%x, %i, %zero)
+}
+
+%put (y: f32[64,128], t: f32[8,128], j: s32[]) -> f32[64,128] {
+  %y = f32[64,128]{1,0} parameter(0)
+  %t = f32[8,128]{1,0} parameter(1)
+  %j = s32[] parameter(2)
+  %none = s32[] constant(0)
+  ROOT %new = f32[64,128]{1,0} dynamic-update-slice(%y, %t, %j, %none)
+}
+
+%tile_step (a: bf16[64,128], k: s32[], b: f32[64,128]) -> f32[64,128] {
+  %a = bf16[64,128]{1,0} parameter(0)
+  %k = s32[] parameter(1)
+  %b = f32[64,128]{1,0} parameter(2)
+  %low = bf16[8,128]{1,0} fusion(%a, %k), kind=kLoop, calls=%cut
+  %high = f32[8,128]{1,0} convert(%low)
+  ROOT %sum = f32[64,128]{1,0} fusion(%b, %high, %k), kind=kLoop, calls=%put
+}
+
+ENTRY %main (p: bf16[64,128], q: s32[], r: f32[64,128]) -> f32[64,128] {
+  %p = bf16[64,128]{1,0} parameter(0)
+  %q = s32[]{:S(6)} parameter(1)
+  %r = f32[64,128]{1,0} parameter(2)
+  ROOT %out = f32[64,128]{1,0} fusion(%p, %q, %r), kind=kOutput, calls=%tile_step
+}
+"""
+
+
+def test_slices_in_fusions_of_a_fusion_are_read_and_written_in_their_own_size():
+    # 8 rows of bfloat16 and the index are read, 8 rows of float32 written.
+    assert cost.read(NESTED).traffic == 8 * 128 * 2 + 4 + 8 * 128 * 4
+
+
 def test_the_products_of_a_convolution_are_those_that_meet_an_input():
     rng = random.Random(0)
     for _ in range(300):
@@ -286,6 +329,28 @@ def test_a_step_compiles_for_tpus_that_are_not_there(tmp_path):
     assert found["unknown_loops"] == 0
     assert 0 < found["hbm"]["peak"] < found["hbm"]["available"]
     assert found["collectives_per_chip"]["dcn-all-reduce"]["bytes"] > 0
+
+
+def test_on_tpus_the_gradients_of_a_large_batch_are_scattered_not_all_reduced():
+    pytest.importorskip("libtpu")
+    batch, width, modalities = 32768, 768, 5
+    spec = {"topology": "v5e:2x4", "form": "tiled", "dtype": "bfloat16"}
+    spec |= {"batch": batch, "width": width}
+    tpu = {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.scaling_worker", json.dumps(spec)],
+        cwd=ROOT,
+        env=os.environ | tpu | {"TPU_ACCELERATOR_TYPE": "v5litepod-8"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])["collectives"]
+    embeddings = modalities * batch * width * 2
+    assert found["reduce-scatter"]["count"] == 1
+    assert found["reduce-scatter"]["bytes"] == embeddings
+    assert found["all-reduce"]["bytes"] < embeddings / 50
 
 
 def test_a_topology_that_no_tpu_has_is_refused():

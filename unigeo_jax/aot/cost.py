@@ -281,37 +281,52 @@ def _traffic(
 
 def _fusion_traffic(program: hlo.Program, fusion: hlo.Instruction) -> float:
     computation = program.computations[fusion.attribute("calls") or ""]
-    users: dict[str, list[hlo.Instruction]] = collections.defaultdict(list)
-    for instruction in computation.values():
-        for name in instruction.operands:
-            users[name].append(instruction)
-
-    def used(name: str) -> list[tuple[str, hlo.Instruction]]:
-        """(what it is called there, instruction) of every use but bitcasts."""
-        out = []
-        for user in users[name]:
-            out += used(user.name) if user.opcode == "bitcast" else [(name, user)]
-        return out
-
     total = 0.0
     for parameter in computation.values():
-        if parameter.opcode != "parameter":
-            continue
-        uses = used(parameter.name)
-        whole = hlo.size(parameter.shape, main=True)
-        parts = 0.0
-        for name, user in uses:
-            if user.opcode in _SLICES and user.operands[0] == name:
-                parts += hlo.size(user.shape)
-            elif user.opcode not in _UPDATES or user.operands[0] != name:
-                parts += whole
-        total += min(whole, parts)
+        if parameter.opcode == "parameter":
+            total += _read_of(
+                program, computation, parameter, hlo.size(parameter.shape, main=True)
+            )
     root = hlo.root(computation)
     written = root.operands if root.opcode == "tuple" else [root.name]
-    outputs = hlo.arrays(fusion.shape)
-    for name, (_, size, main) in zip(written, outputs, strict=False):
-        made = hlo.source(computation, name)
+    for name, (_, size, main) in zip(written, hlo.arrays(fusion.shape), strict=False):
+        inner, made = computation, hlo.source(computation, name)
+        while made.opcode == "fusion":  # fusions hold fusions
+            inner = program.computations[made.attribute("calls") or ""]
+            made = hlo.source(inner, hlo.root(inner).name)
         if made.opcode in _UPDATES:
-            size = hlo.size(computation[made.operands[_UPDATES[made.opcode]]].shape)
+            size = hlo.size(inner[made.operands[_UPDATES[made.opcode]]].shape)
         total += size if main else 0
     return total
+
+
+def _read_of(
+    program: hlo.Program,
+    computation: hlo.Computation,
+    held: hlo.Instruction,
+    whole: float,
+) -> float:
+    """Bytes, at most `whole`, that the inside of a fusion reads of one of its values.
+
+    Fusions inside are looked into: a slice taken there is read in its own size too.
+    """
+    total = 0.0
+    for user in computation.values():
+        for at, name in enumerate(user.operands):
+            if name != held.name:
+                continue
+            if user.opcode == "bitcast":
+                total += _read_of(program, computation, user, whole)
+            elif user.opcode == "fusion":
+                inner = program.computations[user.attribute("calls") or ""]
+                same = next(
+                    x
+                    for x in inner.values()
+                    if x.opcode == "parameter" and int(x.arguments) == at
+                )
+                total += _read_of(program, inner, same, whole)
+            elif user.opcode in _SLICES and at == 0:
+                total += hlo.size(user.shape)
+            elif user.opcode not in _UPDATES or at != 0:
+                total += whole
+    return min(whole, total)

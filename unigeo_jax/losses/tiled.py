@@ -121,6 +121,17 @@ def _gradients(
     if not axes:
         return grads
     # In the dtype of the embeddings, which is the gradient's own in the end.
-    low_mbd = grads.z[0].astype(home.z_mbd.dtype)
-    z_mbd = jax.lax.psum_scatter(low_mbd, axes, scatter_dimension=1, tiled=True)
-    return grads._replace(z=(z_mbd,))
+    low_gmd = jnp.swapaxes(grads.z[0].astype(home.z_mbd.dtype), 0, 1)
+    return grads._replace(z=(jnp.swapaxes(_scatter(low_gmd, axes), 0, 1),))
+
+
+def _scatter(x_gmd: Array, axes: sharded.Axes) -> Array:
+    """This device's places of the sum over devices.
+
+    As a matrix of one row a place: of three axes, from about 250 MB on, the TPU
+    compiler makes an all-reduce and a slice, which sends twice as much.
+    """
+    places, *rest = x_gmd.shape
+    low = x_gmd.reshape(places, -1)
+    low = jax.lax.psum_scatter(low, axes, scatter_dimension=0, tiled=True)
+    return low.reshape(-1, *rest)
