@@ -42,7 +42,7 @@ def test_pixels_equal_the_processor_of_transformers(shape):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_pixels_are_within_one_level_of_torchs_kernel(shape):
-    """The fast processor resizes by it: uint8, the last place of its weights differs."""
+    """The fast processor resizes by it: uint8, other weights in the last place."""
     torch = pytest.importorskip("torch")
     image = picture(*shape)
     batch = torch.from_numpy(image.transpose(2, 0, 1)[None].copy())
