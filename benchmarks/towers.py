@@ -129,10 +129,11 @@ def show(case: str, result: dict) -> None:
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    for name, allowed in ALLOWED.items():
-        for value in flags.FLAGS[name].value:
-            if value not in allowed:
-                sys.exit(f"error: --{name}: got {value!r}, allowed: {allowed}")
+    for flag in (TOWERS, STEPS, DTYPES):
+        for value in flag.value:
+            if value not in ALLOWED[flag.name]:
+                allowed = ", ".join(ALLOWED[flag.name])
+                sys.exit(f"error: --{flag.name}: got {value!r}, allowed: {allowed}")
     machine = protocol.machine()
     quick, repeats = QUICK.value, 2 if QUICK.value else REPEATS.value
     if not quick:

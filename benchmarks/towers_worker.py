@@ -162,7 +162,7 @@ def ours(
     if tower == "image":
         net: Any = vit.ViT(depth=depth, dtype=jnp.dtype(dtype))
     else:
-        options = {"dim": WIDTH, "vocab_size": vocab, "depth": depth}
+        options: dict[str, Any] = {"dim": WIDTH, "vocab_size": vocab, "depth": depth}
         net = text.TextTransformer(**options, dtype=jnp.dtype(dtype))
     given = tree(tower, depth, weights(tower, depth, vocab))
     params = jax.tree.map(jnp.array, given)
@@ -218,7 +218,10 @@ def peers(
     torch = importlib.import_module("torch")
     library = importlib.import_module("transformers")
     torch.set_num_threads(protocol.cores())
-    options = {"num_hidden_layers": depth, "attn_implementation": attention}
+    options: dict[str, Any] = {
+        "num_hidden_layers": depth,
+        "attn_implementation": attention,
+    }
     if tower == "image":
         net = library.SiglipVisionModel(library.SiglipVisionConfig(**options))
     else:

@@ -76,7 +76,7 @@ def _decode_jpeg(data: bytes, channels: int) -> np.ndarray | None:
     if data[:3] != b"\xff\xd8\xff":
         return None
     height, width, kind, _ = simplejpeg.decode_jpeg_header(data)
-    if height * width > MAX_PIXELS:
+    if int(height) * int(width) > MAX_PIXELS:
         raise ValueError(f"{width} x {height} pixels")
     if kind not in ("YCbCr", "RGB", "Gray"):
         return None
