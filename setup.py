@@ -43,7 +43,10 @@ EXTRAS = {
         "pytest>=8.3",
         "ruff>=0.12",
         "tifffile>=2024.8",
+        "tokenizers>=0.22",
     ],
+    # Only to read a vocabulary from a tokenizer.json: it brings huggingface_hub along.
+    "text": ["tokenizers>=0.22"],
     "bench": ["psutil>=6.0", "scikit-learn>=1.5"],
     "parity": ["torch==2.13.0", "transformers>=4.56"],
     "tpu": ["jax[tpu]"],

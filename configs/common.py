@@ -134,13 +134,18 @@ def tower(
 ) -> dict[str, Any]:
     """One entry of config.towers.
 
+    Of the values for fine-tuning, `lr` multiplies config.optim.lr; `layer_decay` times
+    itself once more for every layer below the top; `freeze` holds the whole tower,
+    `freeze_body` all of it but its attention pooling and its linear head.
+
     Args:
       data: options of the modality's `read` and `spec`.
       net: options of its `Encoder`.
       module: file of the modality if it is not named like the tower: a name in
         unigeo_jax/modalities or a dotted module path.
     """
-    return {"module": module, "data": data, "net": net, "lr": 1.0, "freeze": False}
+    tuning = {"lr": 1.0, "layer_decay": 1.0, "freeze": False, "freeze_body": False}
+    return {"module": module, "data": data, "net": net} | tuning
 
 
 def shrink(config: ConfigDict) -> None:

@@ -59,7 +59,13 @@ def mini(width: int = 128, views: int = 1) -> dict:
             image | {"patch": 8, "registers": 0, "contrast": 18.0},
         ),
         "text": common.tower(
-            {"length": 24, "vocab": "", "drop": 0.3, "mask_names": False},
+            {
+                "length": 24,
+                "vocab": "",
+                "drop": 0.3,
+                "mask_names": False,
+                "siglip2": False,
+            },
             block | {"vocab_size": 8192, "depth": 1},
         ),
         "coords": common.tower(
@@ -100,7 +106,14 @@ def paper(size: str) -> dict:
             image | {"pool": "cls", "registers": 4, "contrast": 0.0},
         ),
         "text": common.tower(
-            {"length": 64, "vocab": "", "drop": 0.0, "mask_names": False},
+            # With SigLIP 2's weights: vocab the path of Gemma's, siglip2 True.
+            {
+                "length": 64,
+                "vocab": "",
+                "drop": 0.0,
+                "mask_names": False,
+                "siglip2": False,
+            },
             block | {"vocab_size": 256_000, "pool": "last", "mask_padding": False},
         ),
         "coords": common.tower(

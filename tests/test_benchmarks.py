@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import loss_worker, protocol, scaling
+from benchmarks import loss_worker, protocol, scaling, towers_worker
 from unigeo_jax.losses import contrastive
+from unigeo_jax.nn import text, vit
 
 ROOT = Path(__file__).parents[1]
 HAS_TORCH = all(importlib.util.find_spec(name) for name in ("torch", "open_clip"))
@@ -85,6 +86,35 @@ def test_the_loss_benchmark_runs_and_its_variants_agree(tmp_path):
         if name.startswith("tiled"):
             assert row["compile_s"] > 0 and row["xla_temp_bytes"] > 0
     assert len(result["ratios"]) == 2 * HAS_TORCH
+
+
+@pytest.mark.parametrize("tower", ["image", "text"])
+def test_the_weights_of_the_towers_benchmark_fill_the_towers_of_the_package(tower):
+    given = towers_worker.weights(tower, 2, vocab=100)
+    x, _ = towers_worker.inputs(tower, 1, vocab=100)
+    net = vit.ViT(depth=2)
+    if tower == "text":
+        net = text.TextTransformer(dim=768, vocab_size=100, depth=2)
+    expected = jax.eval_shape(net.init, jax.random.key(0), x)["params"]
+    got = towers_worker.tree(tower, 2, given)
+    assert jax.tree.map(np.shape, got) == jax.tree.map(lambda s: s.shape, expected)
+
+
+@pytest.mark.slow
+def test_the_towers_benchmark_runs_and_its_variants_agree(tmp_path):
+    report = run("towers", tmp_path / "towers.json", "--towers=text", "--steps=train")
+    assert list(report["cases"]) == ["text/train/float32", "text/train/bfloat16"]
+    for case, result in report["cases"].items():
+        rows, low = result["variants"], case.endswith("bfloat16")
+        assert rows["ours"]["per_s"] > 0 and rows["ours"]["peak_bytes"] >= 0
+        if "error" in rows["torch_eager"]:
+            assert rows["torch_eager"]["error"].startswith("not installed: ")
+            continue
+        assert result["ratio"] > 0
+        for name, row in rows.items():
+            exact = name == "torch_eager" and not low
+            for key in ("out_error", "grad_error"):
+                assert (row[key] == 0) == exact and row[key] < (0.03 if low else 1e-5)
 
 
 @pytest.mark.slow

@@ -1,14 +1,20 @@
 # SPDX-FileCopyrightText: 2026 The unigeo_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""AdamW or Muon with warm-up and cosine, a rate per tower, frozen towers and leaves."""
+"""AdamW or Muon with warm-up and cosine; rates by tower and layer; what is frozen."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import jax
+import numpy as np
 import optax
 import optax.contrib
 
 FROZEN_LEAVES = ("frequencies",)  # random Fourier features: drawn once, never trained
+# What turns the last layer's tokens into a tower's vector; `freeze_body` trains these.
+HEAD = ("MAPHead_0", "head")
+# What stands before the first block of a tower, by the names of nn/.
+STEM = ("embedding", "pos_embedding", "cls", "registers", "Embed_0", "frequencies")
 NO_DECAY = ("log_tau", "logit_bias", "registers", "bias", "scale")
 
 
@@ -22,27 +28,36 @@ def _names(path: tuple[Any, ...]) -> list[str]:
     return [str(getattr(key, "key", key)) for key in path]
 
 
-def labels(params: Any, frozen_towers: frozenset[str]) -> Any:
+Part = Literal["all", "body"]
+
+
+def labels(params: Any, frozen: Mapping[str, Part]) -> Any:
     """'frozen' or 'train' for every leaf, by tower and by leaf name."""
 
     def label(path: tuple[Any, ...], _: Any) -> str:
         names = _names(path)
-        frozen = names[0] in frozen_towers or names[-1] in FROZEN_LEAVES
-        return "frozen" if frozen else "train"
+        part = frozen.get(names[0])
+        held = part == "all" or (part == "body" and not set(HEAD) & set(names[1:]))
+        return "frozen" if held or names[-1] in FROZEN_LEAVES else "train"
 
     return jax.tree_util.tree_map_with_path(label, params)
 
 
-def frozen_towers(config: Any) -> frozenset[str]:
-    return frozenset(name for name, tower in config.towers.items() if tower.freeze)
+def frozen_parts(config: Any) -> dict[str, Part]:
+    """What of which tower stays: `freeze`: all of it, `freeze_body`: all but HEAD."""
+    out: dict[str, Part] = {}
+    for name, tower in config.towers.items():
+        if tower.freeze or tower.freeze_body:
+            out[name] = "all" if tower.freeze else "body"
+    return out
 
 
-def stop_frozen(params: Any, towers: frozenset[str]) -> Any:
-    """`params` with no gradient into frozen towers and leaves."""
+def stop_frozen(params: Any, frozen: Mapping[str, Part]) -> Any:
+    """`params` with no gradient into what is frozen."""
     return jax.tree.map(
         lambda x, label: jax.lax.stop_gradient(x) if label == "frozen" else x,
         params,
-        labels(params, towers),
+        labels(params, frozen),
     )
 
 
@@ -55,21 +70,70 @@ def decay_mask(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(decays, params)
 
 
-def scale_by_tower(rates: dict[str, float]) -> optax.GradientTransformation:
-    """Multiplies the updates of each tower by its relative learning rate."""
+def relative_rates(config: Any, params: Any) -> dict[tuple[str, ...], Any]:
+    """What each leaf's learning rate is multiplied by, of every leaf where it is not 1.
 
-    def init(params: Any) -> Any:
-        del params
-        return optax.EmptyState()
+    `lr` of the tower, times layer_decay^(depth + 1) for what stands before its blocks,
+    layer_decay^(depth - i) for block i, 1 for what follows (Clark et al. 2020, Bao et
+    al. 2022). Blocks stacked by `scan` get an array along their leading axis.
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        del params
-        scaled = jax.tree_util.tree_map_with_path(
-            lambda path, u: u * rates.get(_names(path)[0], 1.0), updates
+    Raises:
+      ValueError: layer_decay not in (0, 1], or of a tower that has no blocks.
+    """
+    leaves = jax.tree_util.tree_flatten_with_path(params)[0]
+    shapes = {tuple(_names(path)): x.shape for path, x in leaves}
+    depths = {name: 0 for name in config.towers}
+    for names, shape in shapes.items():
+        for part in names[1:] if names[0] in depths else ():
+            layer = shape[0] if part == "encoderblock" else 0
+            if part.startswith("encoderblock_"):
+                layer = int(part.removeprefix("encoderblock_")) + 1
+            depths[names[0]] = max(depths[names[0]], layer)
+    out = {}
+    for names, shape in shapes.items():
+        if names[0] in depths:
+            tower, depth = config.towers[names[0]], depths[names[0]]
+            _check_decay(names[0], tower.layer_decay, depth)
+            rate = tower.lr * tower.layer_decay ** _below_the_top(names, shape, depth)
+            if np.any(rate != 1.0):
+                out[names] = rate
+    return out
+
+
+def _check_decay(name: str, decay: float, depth: int) -> None:
+    if not 0.0 < decay <= 1.0:
+        raise ValueError(
+            f"config.towers.{name}.layer_decay: got {decay}, allowed: above 0, up to 1"
         )
-        return scaled, state
+    if decay != 1.0 and not depth:
+        raise ValueError(
+            f"config.towers.{name}.layer_decay: got {decay} for a tower without blocks"
+            " `encoderblock`; allowed: 1"
+        )
 
-    return optax.GradientTransformation(init, update)
+
+def _below_the_top(names: tuple[str, ...], shape: tuple[int, ...], depth: int) -> Any:
+    """How many layers below the tower's output a leaf stands, 0 to depth + 1."""
+    for part in names[1:]:
+        if part == "encoderblock":  # the same rank as the leaf: nothing is promoted
+            return (depth - np.arange(depth)).reshape(-1, *[1] * (len(shape) - 1))
+        if part.startswith("encoderblock_"):
+            return depth - int(part.removeprefix("encoderblock_"))
+    return depth + 1 if names[1] in STEM else 0
+
+
+def scale_by_rate(rates: dict[tuple[str, ...], Any]) -> optax.GradientTransformation:
+    """Multiplies the update of each leaf by its relative learning rate."""
+
+    def scale(path: tuple[Any, ...], update: Any) -> Any:
+        rate = rates.get(tuple(_names(path)), 1.0)
+        return (
+            update * np.asarray(rate, update.dtype) if np.ndim(rate) else update * rate
+        )
+
+    return optax.stateless(
+        lambda updates, _: jax.tree_util.tree_map_with_path(scale, updates)
+    )
 
 
 def direction(o: Any) -> optax.GradientTransformation:
@@ -119,23 +183,34 @@ def make(config: Any, params: Any, steps: int) -> optax.GradientTransformation:
     size, RMS 0.2, everything else Adam with Nesterov momentum.
 
     Args:
-      config: the whole config; reads `optim` and each tower's `lr` and `freeze`.
+      config: the whole config; reads `optim` and of each tower `lr`, `layer_decay`,
+        `freeze` and `freeze_body`.
       params: pytree whose first level is tower names and `log_tau`.
       steps: length of the schedule.
 
     Raises:
-      ValueError: unknown `config.optim.name`.
+      ValueError: unknown `config.optim.name`; layer_decay or freeze_body that does
+        not fit a tower.
     """
     o = config.optim
-    rates = {name: float(tower.lr) for name, tower in config.towers.items()}
-    frozen = frozen_towers(config)
+    held = labels(params, frozen_parts(config))
+    check_something_trains(config, held)
     train = optax.chain(
         optax.clip_by_global_norm(o.clip) if o.clip else optax.identity(),
         direction(o),
         optax.add_decayed_weights(o.weight_decay, mask=decay_mask),
-        scale_by_tower(rates),
+        scale_by_rate(relative_rates(config, params)),
         optax.scale_by_learning_rate(schedule(o.lr, steps, o.warmup)),
     )
-    return optax.partition(
-        {"train": train, "frozen": optax.set_to_zero()}, labels(params, frozen)
-    )
+    return optax.partition({"train": train, "frozen": optax.set_to_zero()}, held)
+
+
+def check_something_trains(config: Any, held: Any) -> None:
+    """Raises ValueError where `freeze_body` leaves nothing of a tower to train."""
+    for name, part in frozen_parts(config).items():
+        if part == "body" and "train" not in jax.tree.leaves(held.get(name, {})):
+            raise ValueError(
+                f"config.towers.{name}.freeze_body: this tower has neither"
+                f" {' nor '.join(HEAD)}; allowed: freeze, or a net with pool=map or"
+                " a dim other than its width"
+            )

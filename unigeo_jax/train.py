@@ -8,7 +8,7 @@ else has state, so a run that was killed and resumed is the same run, bit for bi
 
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import flax.struct
@@ -48,11 +48,11 @@ def make_step(
     task: tasks.Task,
     tx: optax.GradientTransformation,
     seed: int,
-    frozen: frozenset[str] = frozenset(),
+    frozen: Mapping[str, optim.Part] | None = None,
 ) -> Callable:
     """Returns step(state, batch) -> (state, metrics), one optimiser update.
 
-    No gradient is computed for the towers in `frozen`, nor for frozen leaves. If the
+    No gradient is computed for the parts in `frozen`, nor for frozen leaves. If the
     loss or the gradient norm is not finite, parameters and moments stay as they are (on
     every device alike: both numbers are global) and `skipped` counts up.
     """
@@ -63,7 +63,7 @@ def make_step(
         key = jax.random.fold_in(jax.random.key(seed), state.step)
 
         def loss_fn(params: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
-            return task.loss_fn(optim.stop_frozen(params, frozen), batch, key)
+            return task.loss_fn(optim.stop_frozen(params, frozen or {}), batch, key)
 
         grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, values), grads = grad_fn(state.params)
@@ -125,7 +125,7 @@ def prepare(config: Any, mesh: Mesh, example: Batch) -> Prepared:
     abstract = jax.eval_shape(init)
     shardings = sharding.state_shardings(abstract, mesh)
     step = jax.jit(
-        make_step(task, tx, config.seed, optim.frozen_towers(config)),
+        make_step(task, tx, config.seed, optim.frozen_parts(config)),
         in_shardings=(shardings, sharding.batch_sharding(mesh)),
         out_shardings=(shardings, sharding.replicated(mesh)),
         donate_argnums=0,

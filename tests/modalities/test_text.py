@@ -75,9 +75,11 @@ def test_a_place_without_text_is_absent():
         assert text.read(record, None) is None
 
 
-def test_siglip_texts_are_lower_case_and_always_end_with_the_end_token():
-    options = {"lower": True, "end": 1}
-    got = text.read({"text": "BCD"}, None, length=5, **options)
-    np.testing.assert_array_equal(got, [2, 3, 4, 1, 1])
-    got = text.read({"text": "BCDEFG"}, None, length=3, **options)
+def test_siglip_texts_are_one_string_closed_once_and_padded_with_zero(monkeypatch):
+    monkeypatch.setattr(text.tokenizer, "load_gemma", lambda path: Letters())
+    text.gemma_ids.cache_clear()
+    got = text.read({"text": "bc\nd"}, None, length=6, vocab="v", siglip2=True)
+    np.testing.assert_array_equal(got, [2, 3, ord("\n") - 96, 4, 1, 0])
+    got = text.read({"text": "bcdefg"}, None, length=3, vocab="v", siglip2=True)
     np.testing.assert_array_equal(got, [2, 3, 1])
+    text.gemma_ids.cache_clear()

@@ -255,8 +255,15 @@ def check_modalities(
 
 
 def readers(towers: Any, get: Callable[[str], ModuleType]) -> list[Reader]:
-    """One Reader for every entry of `config.towers`; `get` maps a name to its file."""
-    return [
-        (name, get(tower.module or name), tower.data.to_dict())
-        for name, tower in towers.items()
-    ]
+    """One Reader for every entry of `config.towers`; `get` maps a name to its file.
+
+    A modality file may have `check(data, net)`, which raises where options of reading
+    do not fit those of the network.
+    """
+    found = []
+    for name, tower in towers.items():
+        module, data = get(tower.module or name), tower.data.to_dict()
+        if hasattr(module, "check"):
+            module.check(data, tower.net.to_dict())
+        found.append((name, module, data))
+    return found

@@ -1,19 +1,25 @@
 # SPDX-FileCopyrightText: 2026 The unigeo_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Text to token ids: SentencePiece, by default the vocabulary of the bundle.
+"""Text to token ids, by default with the vocabulary of the bundle.
 
 The bundle's pieces span whole phrases (` 5 km ne`, ` united states`), so the start of
 a caption fits into two dozen tokens. It was trained on captions of the train split
 only: `python -m unigeo_jax.data.tokenizer OUT_FILE [DATA_DIR]` trains it again.
+
+SigLIP 2's text towers read Gemma's vocabulary, which comes from a file of the user's:
+`tokenizer.json` of a SigLIP 2 or Gemma folder, or Gemma's `tokenizer.model`.
 """
 
 import functools
+import importlib
+import json
 import os
 import pathlib
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+import numpy as np
 import sentencepiece
 
 VOCABULARY = pathlib.Path(__file__).parent / "bundle" / "vocabulary.model"
@@ -26,15 +32,21 @@ _SEAM = re.compile(
 )
 
 
-class Tokenizer:
-    """A SentencePiece model: `encode` a text, `size` of its vocabulary."""
+# What tells Gemma's vocabulary from others of its size.
+GEMMA_SIZE = 256_000
+GEMMA_PIECES = {"<pad>": 0, "<eos>": 1, "<bos>": 2, "<unk>": 3, "\u2581the": 573}
+END = 1
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        path = pathlib.Path(path)
-        if not path.is_file():
-            raise ValueError(
-                f"vocabulary {path} is not a file, allowed: a SentencePiece model"
-            )
+
+class Tokenizer:
+    """A SentencePiece model: `encode` a text, `size` of its vocabulary.
+
+    `lower` folds case first, letter by letter, without a look at the neighbours.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], lower: bool = False) -> None:
+        path = _existing(path)
+        self._lower = lower
         self._processor = sentencepiece.SentencePieceProcessor()
         try:
             self._processor.LoadFromSerializedProto(path.read_bytes())
@@ -49,21 +61,118 @@ class Tokenizer:
 
         The bundle's model folds case and width itself; bytes stand for what it lacks.
         """
+        if self._lower:
+            text = "".join(map(str.lower, text))
         return self._processor.encode(text)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of some ids, as far as the model's folding keeps it."""
         return self._processor.decode([int(i) for i in ids if i != PAD])
 
+    def id_of(self, piece: str) -> int | None:
+        i = self._processor.piece_to_id(piece)
+        return i if self._processor.id_to_piece(i) == piece else None
+
+
+class JsonTokenizer:
+    """The same for a Hugging Face `tokenizer.json`; needs the package `tokenizers`.
+
+    Marks spelled out in a text (`<eos>`) become their ids, which SentencePiece's
+    reader does not do. Truncation, padding and marks that the file asks for are left
+    out: `to_length` does what SigLIP 2 does.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], lower: bool = False) -> None:
+        path = _existing(path)
+        try:
+            library = importlib.import_module("tokenizers")
+        except ImportError as error:
+            raise ValueError(
+                f"vocabulary {path}: a tokenizer.json needs the package `tokenizers`:"
+                " pip install 'unigeo-jax[text]'; a SentencePiece tokenizer.model"
+                " needs nothing more"
+            ) from error
+        try:
+            content = json.loads(path.read_bytes())
+            content |= {"truncation": None, "padding": None}
+            self._tokenizer = library.Tokenizer.from_str(json.dumps(content))
+        except Exception as error:  # the library raises bare Exceptions
+            raise ValueError(
+                f"vocabulary {path} is not a tokenizer.json: {error}"
+            ) from error
+        if lower:
+            fold = [library.normalizers.Lowercase()]
+            if self._tokenizer.normalizer is not None:
+                fold.append(self._tokenizer.normalizer)
+            self._tokenizer.normalizer = library.normalizers.Sequence(fold)
+        self.size = self._tokenizer.get_vocab_size()
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text, no begin and end marks."""
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of some ids, without marks."""
+        return self._tokenizer.decode([int(i) for i in ids])
+
+    def id_of(self, piece: str) -> int | None:
+        return self._tokenizer.token_to_id(piece)
+
+
+def _existing(path: str | os.PathLike[str]) -> pathlib.Path:
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise ValueError(
+            f"vocabulary {path} is not a file, allowed: a SentencePiece model or a"
+            " tokenizer.json"
+        )
+    return path
+
 
 @functools.lru_cache(maxsize=8)
-def load(path: str | os.PathLike[str] | None = None) -> Tokenizer:
-    """Open a vocabulary file, None = the bundle's.
+def load(
+    path: str | os.PathLike[str] | None = None, lower: bool = False
+) -> Tokenizer | JsonTokenizer:
+    """Open a vocabulary file, None = the bundle's; JSON is told by its first letter.
 
     Raises:
-      ValueError: no such file, or not a SentencePiece model.
+      ValueError: no such file, not a vocabulary, or `tokenizers` is not installed.
     """
-    return Tokenizer(path or VOCABULARY)
+    path = _existing(path or VOCABULARY)
+    with path.open("rb") as file:
+        is_json = file.read(64).lstrip()[:1] == b"{"
+    return JsonTokenizer(path, lower) if is_json else Tokenizer(path, lower)
+
+
+@functools.lru_cache(maxsize=8)
+def load_gemma(path: str | os.PathLike[str]) -> Tokenizer | JsonTokenizer:
+    """Open a vocabulary that must be Gemma's, to read text as SigLIP 2: lower case.
+
+    Raises:
+      ValueError: as `load`, or another vocabulary.
+    """
+    vocabulary = load(path, lower=True)
+    got = {piece: vocabulary.id_of(piece) for piece in GEMMA_PIECES}
+    if vocabulary.size != GEMMA_SIZE or got != GEMMA_PIECES:
+        raise ValueError(
+            f"vocabulary {path} is not Gemma's, which SigLIP 2 reads: got"
+            f" {vocabulary.size} pieces with {got},"
+            f" allowed: {GEMMA_SIZE} with {GEMMA_PIECES}"
+        )
+    return vocabulary
+
+
+def to_length(ids: Sequence[int], length: int, end: int | None = None) -> np.ndarray:
+    """Truncate or pad with 0 to int32 (length,); `end` follows the text, always.
+
+    Of a text that is too long the first tokens stay, and `end` in the last place.
+    """
+    kept = list(ids[: length if end is None else length - 1])
+    out = np.full((length,), PAD, np.int32)
+    out[: len(kept)] = kept
+    if end is not None:
+        out[len(kept)] = end
+    return out
 
 
 def train(

@@ -12,7 +12,9 @@ A modality file holds
   with another's steps past them (`rng.random(n)`): equal colour jitter in two
   pictures would be a shortcut to learn;
 - `Encoder`: a linen module with fields `dim` and `dtype` and the `net` options, whose
-  `__call__(x, train=False)` gives (b, dim), un-normalised.
+  `__call__(x, train=False)` gives (b, dim), un-normalised;
+- where needed `check(data, net)`, which raises if options of reading do not fit those
+  of the Encoder.
 """
 
 import importlib

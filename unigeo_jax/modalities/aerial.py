@@ -98,7 +98,12 @@ def jitter_colours(
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize uint8 (h, w, 3) or float32 (h, w) bilinearly; adds no detail."""
+    """Resize uint8 (h, w, 3) or float32 (h, w) bilinearly; adds no detail.
+
+    Pillow averages over the pixels that it drops, as the processor of SigLIP 2's
+    checkpoints in transformers does. Differs from big_vision: its evaluation resizes
+    without antialiasing.
+    """
     picture = Image.fromarray(np.ascontiguousarray(image))
     return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
 
