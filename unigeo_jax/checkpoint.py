@@ -50,6 +50,15 @@ class Checkpoints:
         """
         return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
 
+    def restore_only(self, step: int, abstract: Any, field: str) -> Any:
+        """Reads one field of the state, as `restore`; the others are not read."""
+        skipped = {
+            name: jax.tree.map(lambda _: ocp.PLACEHOLDER, getattr(abstract, name))
+            for name in abstract.__dataclass_fields__
+            if name != field
+        }
+        return getattr(self.restore(step, abstract.replace(**skipped)), field)
+
     def wait(self) -> None:
         """Joins the background write and raises its error, if any."""
         self._manager.wait_until_finished()

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The unigeo_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of any aspect as a fixed number of patch slots (NaFlex, arXiv 2502.14786)."""
+"""Pictures of any aspect in a fixed number of patch slots (NaFlex, SigLIP 2)."""
 
 import functools
 import math
