@@ -138,8 +138,8 @@ class ViT(nn.Module):
             mask_bp = naflex.mask(grid_b2, x.shape[1])
         else:
             patch = self.patch
-            patch = (patch, patch) if isinstance(patch, int) else patch
-            x = PatchEmbedding(tuple(patch), w, self.dtype, name="embedding")(image)
+            ph, pw = (patch, patch) if isinstance(patch, int) else patch
+            x = PatchEmbedding((ph, pw), w, self.dtype, name="embedding")(image)
             shape = (1, x.shape[1], w)
             position = self.param("pos_embedding", init, shape, jnp.float32)
         return x + jnp.broadcast_to(position.astype(self.dtype), x.shape), mask_bp
