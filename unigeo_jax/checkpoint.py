@@ -52,12 +52,13 @@ class Checkpoints:
 
     def restore_only(self, step: int, abstract: Any, field: str) -> Any:
         """Reads one field of the state, as `restore`; the others are not read."""
-        skipped = {
-            name: jax.tree.map(lambda _: ocp.PLACEHOLDER, getattr(abstract, name))
-            for name in abstract.__dataclass_fields__
-            if name != field
-        }
-        return getattr(self.restore(step, abstract.replace(**skipped)), field)
+        wanted = {field: getattr(abstract, field)}
+        args = ocp.args.PyTreeRestore(
+            wanted,
+            restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
+            partial_restore=True,
+        )
+        return self._manager.restore(step, args=args)[field]
 
     def wait(self) -> None:
         """Joins the background write and raises its error, if any."""

@@ -81,8 +81,9 @@ def test_one_error_lists_missing_surplus_and_misshapen_arrays(tmp_path):
         assert "missing in the file, img has it (-):" in text
         assert "params/img/MAPHead_0/probe" in text
         assert "params/txt/head/bias" in text
-        assert "in the file, not in the towers (+):" in text
-        assert "gate" in text and "params/ema" in text
+        assert "in the file, img does not have it (+):" in text
+        assert "encoderblock" in text and "gate" in text
+        assert "in the file, of no tower (+):\n    params/ema" in text
         assert "params/txt/Embed_0/embedding: file (40, 12), tower (50, 12)" in text
         assert "vocabulary" in text
         assert text.count("\n") < 16

@@ -68,7 +68,7 @@ def plan(weights: files.Weights, towers: Iterable[Tower]) -> Plan:
     """
     kind, towers = layout.detect(weights), list(towers)
     trouble: list[str] = []
-    read, kept, wanted = {}, [], set()
+    read, kept = {}, []
     for tower in towers:
         match = _Match(weights, kind, tower)
         for path, shape in tower.shapes.items():
@@ -78,17 +78,10 @@ def plan(weights: files.Weights, towers: Iterable[Tower]) -> Plan:
             else:
                 read[tower.name, path] = array
         trouble += match.trouble(tower.name)
-        wanted |= match.wanted
-    sides = {tower.side for tower in towers}
-    surplus = [
-        key
-        for key in weights.shapes
-        if key not in wanted and kind.side(key) in sides and _counts(kind, key)
-    ]
     strange = [k for k in weights.shapes if kind.side(k) is None and _counts(kind, k)]
-    surplus += [k for k in strange if k not in _scalar_keys(kind).values()]
-    if surplus:
-        trouble += ["  in the file, not in the towers (+):", *_listed(surplus)]
+    strange = [k for k in strange if k not in _scalar_keys(kind).values()]
+    if strange:
+        trouble += ["  in the file, of no tower (+):", *_listed(strange)]
     about = _heads_differ(weights, towers)
     if trouble or about:
         names = ", ".join(f"{t.name} ({t.side})" for t in towers)
@@ -261,7 +254,11 @@ class _Match:
         return np.ascontiguousarray(layout.to_ours(self._kind, name, values, shape))
 
     def trouble(self, name: str) -> list[str]:
-        out = []
+        kind, side, out = self._kind, self._tower.side, []
+        own = [key for key in self._weights.shapes if kind.side(key) == side]
+        surplus = [key for key in own if key not in self.wanted]
+        if surplus:
+            out += [f"  in the file, {name} does not have it (+):", *_listed(surplus)]
         if self._missing:
             out += [f"  missing in the file, {name} has it (-):"]
             out += _listed(self._missing)
