@@ -19,7 +19,7 @@ variant =
   adamw              AdamW instead of Muon
   m2                 the m = n terms join: 25 pairs instead of 20
   sphere             coordinate tokens of the 3-D unit vector, continuous at 180 degrees
-size, data and tiny as in five_modal.
+size, data, tiny and init as in five_modal.
 """
 
 from ml_collections import ConfigDict
@@ -41,6 +41,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 f"size={args['size']}",
                 f"data={args['data']}",
                 "tiny" if args["tiny"] else "",
+                f"init={args['init']}" if args["init"] else "",
             ],
         )
     )

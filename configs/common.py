@@ -2,17 +2,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all configs share: the argument string, the size dial, the training defaults."""
 
+import re
 from typing import Any
 
 from ml_collections import ConfigDict
 
-SIZES = ("mini", "S", "B", "L")
-# Transformer width, depth and heads of the published ViT sizes.
+SIZES = ("mini", "S", "B", "L", "So400m", "g")
+# Transformer width, depth, heads and inner width of the published ViT sizes; S apart,
+# those of SigLIP 2, with the patch of its checkpoints (B also has 32, So400m 16).
 VIT = {
-    "S": {"width": 384, "depth": 12, "heads": 6},
-    "B": {"width": 768, "depth": 12, "heads": 12},
-    "L": {"width": 1024, "depth": 24, "heads": 16},
+    "S": {"width": 384, "depth": 12, "heads": 6, "mlp": 1536, "patch": 16},
+    "B": {"width": 768, "depth": 12, "heads": 12, "mlp": 3072, "patch": 16},
+    "L": {"width": 1024, "depth": 24, "heads": 16, "mlp": 4096, "patch": 16},
+    "So400m": {"width": 1152, "depth": 27, "heads": 16, "mlp": 4304, "patch": 14},
+    "g": {"width": 1536, "depth": 40, "heads": 16, "mlp": 6144, "patch": 16},
 }
+TEXT_OF = {"g": "So400m"}  # SigLIP 2 pairs its largest image tower with this text tower
 
 
 def parse(arg: str, **defaults: Any) -> dict[str, Any]:
@@ -25,7 +30,7 @@ def parse(arg: str, **defaults: Any) -> dict[str, Any]:
     Raises:
       ValueError: unknown key, or a value of another type or not among the allowed.
     """
-    out = {"size": "mini", "data": "earth", "tiny": False} | defaults
+    out = {"size": "mini", "data": "earth", "tiny": False, "init": ""} | defaults
     for item in filter(None, (part.strip() for part in (arg or "").split(","))):
         key, given, value = item.partition("=")
         if key not in out:
@@ -48,13 +53,12 @@ def parse(arg: str, **defaults: Any) -> dict[str, Any]:
 
 
 def name(base: str, arg: str) -> str:
-    """A folder name that tells the arguments apart."""
-    return "-".join(
-        filter(None, [base, (arg or "").replace("/", "_").replace(",", "-")])
-    )
+    """A folder name that tells the arguments apart; of init=PATH its last part only."""
+    arg = re.sub(r"\binit=([^,]*/)", "init=", (arg or "").replace("/,", ","))
+    return "-".join(filter(None, [base, arg.replace("/", "_").replace(",", "-")]))
 
 
-def training(size: str) -> ConfigDict:
+def training(size: str, init: str = "") -> ConfigDict:
     """Everything but towers. Keys are locked once get_config returns."""
     mini = size == "mini"
     config = ConfigDict()
@@ -67,6 +71,16 @@ def training(size: str) -> ConfigDict:
     # a third more work. 0: the whole batch at once.
     config.microbatch = 0
     config.dim = 128 if mini else VIT[size]["width"]
+    # Aerial and street through the same weights, those of `aerial`.
+    config.share_image_towers = False
+    config.init = {
+        # A SigLIP file that aerial, street and text towers start from: npz of
+        # big_vision, safetensors of Hugging Face, or the folder of one.
+        "siglip": init,
+        "towers": (),  # which of them; (): all
+        "temperature": False,  # its temperature too, for every pair
+        "bias": False,  # its logit bias too, with loss.kind=sigmoid
+    }
     config.dtype = "auto"  # float32 on CPU, bfloat16 on accelerators
     config.log_every = 10
     config.max_skips = 20  # steps in a row that may be not finite

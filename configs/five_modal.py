@@ -6,6 +6,8 @@ python launch/train.py --config=configs/five_modal.py
   mini towers on the embedded `earth` dataset, about ten minutes on two CPU cores.
 python launch/train.py --config=configs/five_modal.py:size=B,data=NAME --data_dir=DIR
   the paper's shape: SigLIP 2 B/16 towers, 224 px, batch 8,192, for accelerators.
+python launch/train.py --config=configs/five_modal.py:size=B,init=FILE,data=NAME
+  the same, with aerial, street and text towers started from a SigLIP 2 file.
 
 The street view of `earth` is rendered from elevation and imagery, never a photograph.
 """
@@ -17,7 +19,7 @@ from configs import common
 
 def get_config(arg: str = "") -> ConfigDict:
     args = common.parse(arg)
-    config = common.training(args["size"])
+    config = common.training(args["size"], args["init"])
     config.name = common.name("five_modal", arg)
     config.data.name = args["data"]
     config.towers = mini() if args["size"] == "mini" else paper(args["size"])
@@ -83,17 +85,24 @@ def mini(width: int = 128, views: int = 1) -> dict:
     }
 
 
+def transformer(size: str) -> dict:
+    """Options of a transformer of a published size."""
+    vit = common.VIT[size]
+    shape = {key: vit[key] for key in ("width", "depth", "heads")}
+    shape["mlp_ratio"] = vit["mlp"] / vit["width"]
+    return shape | {"scan": True, "remat": "dots"}
+
+
 def paper(size: str) -> dict:
-    """UniGeoCLIP's towers at ViT size S, B (published) or L.
+    """UniGeoCLIP's towers at ViT size B (published), or at any other of common.VIT.
 
     `earth` holds 32 native pixels: enlarging them to 224 adds no detail, so
     these sizes are for data of your own.
     """
     vit = common.VIT[size]
-    shape = {"depth": vit["depth"], "heads": vit["heads"], "mlp_ratio": 4}
-    shape |= {"scan": True, "remat": "dots"}
-    block = shape | {"width": vit["width"]}
-    image = block | {"patch": 16}
+    block = transformer(size)
+    image = block | {"patch": vit["patch"]}
+    shape = {key: value for key, value in block.items() if key != "width"}
     return {
         "aerial": common.tower(
             {"size": 224, "shift": 2, "jitter": 0.1, "symmetry": True}, image
@@ -114,7 +123,8 @@ def paper(size: str) -> dict:
                 "mask_names": False,
                 "siglip2": False,
             },
-            block | {"vocab_size": 256_000, "pool": "last", "mask_padding": False},
+            transformer(common.TEXT_OF.get(size, size))
+            | {"vocab_size": 256_000, "pool": "last", "mask_padding": False},
         ),
         "coords": common.tower(
             {"jitter_m": 25.0},

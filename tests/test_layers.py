@@ -50,7 +50,7 @@ ARROWS: dict[str, set[str]] = {
     "": {"infer"},
 }
 # Single files that a part may import from a part it may not import as a whole.
-FILES_ALLOWED = {"modalities": {"unigeo_jax.data.tokenizer"}}
+FILES_ALLOWED = {"modalities": {"unigeo_jax.data.tokenizer", "unigeo_jax.data.patches"}}
 # The path from coordinates to vectors stays light: what users without a GPU install.
 INFER_THIRD_PARTY = {"jax", "numpy", "flatbuffers"}
 BANNED = {"tensorflow", "pickle", "cPickle", "dill", "joblib", "cloudpickle", "shelve"}

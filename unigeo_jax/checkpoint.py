@@ -50,6 +50,16 @@ class Checkpoints:
         """
         return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
 
+    def restore_only(self, step: int, abstract: Any, field: str) -> Any:
+        """Reads one field of the state, as `restore`; the others are not read."""
+        wanted = {field: getattr(abstract, field)}
+        args = ocp.args.PyTreeRestore(
+            wanted,
+            restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
+            partial_restore=True,
+        )
+        return self._manager.restore(step, args=args)[field]
+
     def wait(self) -> None:
         """Joins the background write and raises its error, if any."""
         self._manager.wait_until_finished()

@@ -74,10 +74,13 @@ def contrastive(config: Any, mesh: Mesh) -> Task:
     contrast = loss_impl(config, weights_mm, mesh, dtype.itemsize)
 
     def apply(params: Any, *args: Any, **options: Any) -> Any:
+        if config.share_image_towers:
+            params = params | {"street": params["aerial"]}
         return model.apply({"params": params}, *args, **options)
 
     def init(key: jax.Array, batch: Batch) -> Any:
-        return model.init(key, batch["x"])["params"]
+        params = dict(model.init(key, batch["x"])["params"])
+        return without_street(params) if config.share_image_towers else params
 
     def loss_fn(params: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, dict]:
         def embed_train(name: str) -> jax.Array:
@@ -119,6 +122,24 @@ def contrastive(config: Any, mesh: Mesh) -> Task:
         return apply(params, x, train=False)
 
     return Task(init, loss_fn, project, embed)
+
+
+def without_street(params: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of a model whose street views go through the aerial tower.
+
+    Raises:
+      ValueError: one of the two is no tower here, or they differ in shape.
+    """
+    rest = {name: value for name, value in params.items() if name != "street"}
+    shapes = [
+        jax.tree.map(jnp.shape, params.get(name)) for name in ("aerial", "street")
+    ]
+    if None in shapes or shapes[0] != shapes[1]:
+        raise ValueError(
+            "config.share_image_towers: got True; allowed: with towers aerial and"
+            " street of the same net options and numbers of pixels"
+        )
+    return rest
 
 
 def build_model(config: Any, dtype: jnp.dtype) -> GeoModel:

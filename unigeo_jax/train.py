@@ -6,6 +6,7 @@ state = f(config, seed); batch = f(seed, step); state' = step(state, batch). Not
 else has state, so a run that was killed and resumed is the same run, bit for bit.
 """
 
+import dataclasses
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +31,7 @@ from unigeo_jax import (
 )
 from unigeo_jax.data import datasets, pipeline
 from unigeo_jax.evals import retrieval
+from unigeo_jax.siglip import start as siglip
 from unigeo_jax.types import Batch
 
 
@@ -170,12 +172,19 @@ def fit(
     run = prepare(config, mesh, pipeline.example_batch(readers))
     evaluator = make_evaluator(config, mesh, run.task, readers, data_dir)
     positions = pipeline.positions(index, config)
-    workdir.claim(folder, config)
-
-    # Where the state comes from: 1. this workdir's newest checkpoint, 2. scratch.
+    # Where the state comes from: 1. this workdir's newest checkpoint, 2. scratch, and
+    # into that 3. the arrays of config.init.siglip.
     saves = checkpoint.Checkpoints(folder / "checkpoints", config.checkpoint.keep)
     start = saves.latest() or 0
+    imports = None
+    if config.init.siglip and not start:
+        imports = siglip.plan(config, run.abstract.params)
+    workdir.claim(folder, config)
     state = saves.restore(start, run.abstract) if start else run.init()
+    if imports:
+        params = siglip.fill(imports, state.params)
+        state = dataclasses.replace(state, params=params)
+        workdir.say(imports.said)
     workdir.say(
         f"{count(state.params):,} parameters, {mesh.size} devices, from step {start}"
     )
@@ -193,6 +202,28 @@ def fit(
         writer.close()
         saves.close()
     return state
+
+
+def restore_params(folder: pathlib.Path) -> tuple[Any, Any, int]:
+    """Reads config, parameters and step of the newest checkpoint of a workdir.
+
+    The optimiser's moments stay on the disk. One device holds the parameters.
+
+    Raises:
+      ValueError: the folder is no workdir, or has no checkpoint.
+    """
+    config = workdir.read_config(folder)
+    mesh = sharding.make_mesh(devices=jax.local_devices()[:1])
+    readers = pipeline.readers(config.towers, modalities.get)
+    run = prepare(config, mesh, pipeline.example_batch(readers))
+    saves = checkpoint.Checkpoints(folder / "checkpoints", config.checkpoint.keep)
+    try:
+        step = saves.latest()
+        if step is None:
+            raise ValueError(f"--workdir {folder}: no checkpoint yet")
+        return config, saves.restore_only(step, run.abstract, "params"), step
+    finally:
+        saves.close()
 
 
 def loop(

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import tqdm
 from jax.experimental import multihost_utils
+from ml_collections import ConfigDict
 
 # What a resumed run may change: nothing here alters parameters or the order of places.
 FREE_KEYS = (
@@ -89,6 +90,19 @@ def check(folder: pathlib.Path, config: Any) -> None:
             + "\n".join(lines)
             + "\nchoose another --workdir, or the values it has"
         )
+
+
+def read_config(folder: pathlib.Path) -> Any:
+    """The config of the run in `folder`.
+
+    Raises:
+      ValueError: there is none, or it cannot be read.
+    """
+    try:
+        text = (folder / "config.json").read_text(encoding="utf-8")
+        return ConfigDict(json.loads(text)["config"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"--workdir {folder}: config.json: {error!r}") from error
 
 
 def claim(folder: pathlib.Path, config: Any) -> None:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Aerial image: what a place looks like from above (uint8 RGB, north up)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -9,11 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from unigeo_jax.data import patches
 from unigeo_jax.nn import vit
 
 
-def spec(size: int = 32, **_) -> np.ndarray:
-    """Return one black image, uint8 (size, size, 3)."""
+def spec(
+    size: int = 32, naflex: int = 0, patch: int = 16, **_
+) -> np.ndarray | dict[str, np.ndarray]:
+    """Return one black image, uint8 (size, size, 3), or `naflex` empty patch slots."""
+    if naflex:
+        return patches.spec(patch, naflex)
     return np.zeros((size, size, 3), np.uint8)
 
 
@@ -24,7 +30,9 @@ def read(
     shift: float = 2,
     jitter: float = 0.1,
     symmetry: bool = False,
-) -> np.ndarray | None:
+    naflex: int = 0,
+    patch: int = 16,
+) -> np.ndarray | dict[str, np.ndarray] | None:
     """Cut the square around the place out of `record["aerial"]`, uint8.
 
     The square has min(size, side - 2 * shift) pixels of the record and is moved by up
@@ -32,13 +40,23 @@ def read(
     and enlarging (the earth set's 32 pixels to 224) adds no detail. `jitter` is the
     half-width of a random gain a channel and, times 128, of an offset. `symmetry`
     draws one of the 8 symmetries of the square, the same one as the dsm's.
+
+    `naflex` > 0 keeps the record's aspect instead: all of it but a margin of `shift`,
+    resized to fill up to `naflex` patches of `patch` pixels (data/patches.py).
     """
     image = record.get("aerial")
     if image is None:
         return None
-    image = square(image, rng, size, shift, symmetry)
+    if naflex:
+        margin = 2 * int(np.ceil(shift))
+        height, width = (max(n - margin, 1) for n in image.shape[:2])
+        image = window(image, rng, height, width, shift, symmetry)
+    else:
+        image = square(image, rng, size, shift, symmetry)
     if rng is not None and jitter:
         image = jitter_colours(image, rng, jitter)
+    if naflex:
+        return flexible(image, patch, naflex)
     if image.shape[0] != size:
         image = resize(image, size, size)
     return np.ascontiguousarray(image)
@@ -63,16 +81,37 @@ def square(
         raise ValueError(
             f"shift: {shift} pixels leave nothing of a raster of {height}x{width}"
         )
-    top, left = (height - side) // 2, (width - side) // 2
+    return window(raster, rng, side, side, shift, symmetry)
+
+
+def window(
+    raster: np.ndarray,
+    rng: np.random.Generator | None,
+    rows: int,
+    columns: int,
+    shift: float,
+    symmetry: bool,
+) -> np.ndarray:
+    """Cut `rows` x `columns` around the middle; draws as `square` says."""
+    height, width = raster.shape[:2]
+    top, left = (height - rows) // 2, (width - columns) // 2
     if rng is None:
-        return raster[top : top + side, left : left + side]
+        return raster[top : top + rows, left : left + columns]
     element, down, right = rng.random(3)
     top += round((2 * down - 1) * shift)
     left += round((2 * right - 1) * shift)
-    raster = raster[top : top + side, left : left + side]
+    raster = raster[top : top + rows, left : left + columns]
     if symmetry:
         raster = turn(raster, int(8 * element))
     return raster
+
+
+def flexible(image: np.ndarray, patch: int, slots: int) -> dict[str, np.ndarray]:
+    """Resize uint8 (h, w, 3) to fill up to `slots` patches and cut it into them."""
+    rows, columns = patches.grid(*image.shape[:2], patch, slots)
+    if image.shape[:2] != (rows * patch, columns * patch):
+        image = resize(image, rows * patch, columns * patch)
+    return patches.cut(np.ascontiguousarray(image), patch, slots)
 
 
 def turn(raster: np.ndarray, element: int) -> np.ndarray:
@@ -109,13 +148,18 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 class Encoder(vit.ViT):
-    """Encode aerial images, uint8 (b, size, size, 3), by a ViT: (b, dim).
+    """Encode aerial images, uint8 (b, size, size, 3) or patches, by a ViT: (b, dim).
 
     Pixels become [-1, 1] here, on the device. Parameters are named as in SigLIP 2's
     image tower.
     """
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(
+        self, x: jax.Array | Mapping[str, jax.Array], train: bool = False
+    ) -> jax.Array:
+        if isinstance(x, Mapping):
+            x = {"patches": scale_pixels(x["patches"]), "grid": x["grid"]}
+            return super().__call__(x, train)
         return super().__call__(scale_pixels(x), train)
 
 

@@ -8,14 +8,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from unigeo_jax.data import patches
 from unigeo_jax.modalities import aerial
 from unigeo_jax.nn import layers, vit
 
 
 def spec(
-    views: int = 2, height: int = 16, width: int = 96, **_
+    views: int = 2,
+    height: int = 16,
+    width: int = 96,
+    naflex: int = 0,
+    patch: int = 16,
+    **_,
 ) -> dict[str, np.ndarray]:
-    """Return `image` uint8 (views, height, width, 3) and `mask` bool (views,)."""
+    """Return `image` uint8 (views, height, width, 3) and `mask` bool (views,).
+
+    With `naflex` the pictures are `patches` and `grid` (data/patches.py) instead.
+    """
+    if naflex:
+        slots = patches.spec(patch, naflex, (views,))
+        return {**slots, "mask": np.zeros((views,), bool)}
     return {
         "image": np.zeros((views, height, width, 3), np.uint8),
         "mask": np.zeros((views,), bool),
@@ -30,6 +42,8 @@ def read(
     width: int = 96,
     rows: int = 16,
     jitter: float = 0.1,
+    naflex: int = 0,
+    patch: int = 16,
 ) -> dict[str, np.ndarray] | None:
     """Split `record["street"]`, views of `rows` rows stacked vertically, into a set.
 
@@ -37,7 +51,8 @@ def read(
     single view stays in distribution; evaluation keeps the first `views`. Slots
     without a view are zero and False in `mask`. Views are resized only where they are
     not height x width already; enlarging adds no detail. `jitter` as in aerial, one
-    draw for all views of the place.
+    draw for all views of the place. `naflex` > 0 resizes each view to fill up to that
+    many patches of `patch` pixels, whatever its aspect.
     """
     stack = record.get("street")
     if stack is None or not stack.shape[0]:
@@ -56,6 +71,13 @@ def read(
     images = stack.reshape(count, rows, *stack.shape[1:])[picked]
     if rng is not None and jitter:
         images = aerial.jitter_colours(images, rng, jitter)
+    if naflex:
+        out = spec(views, naflex=naflex, patch=patch)
+        for view, image in enumerate(images):
+            for key, value in aerial.flexible(image, patch, naflex).items():
+                out[key][view] = value
+        out["mask"][: len(picked)] = True
+        return out
     if images.shape[1:3] != (height, width):
         images = np.stack([aerial.resize(image, height, width) for image in images])
     out = spec(views, height, width)
@@ -73,9 +95,14 @@ class Encoder(vit.ViT):
     """
 
     def __call__(self, x: dict[str, jax.Array], train: bool = False) -> jax.Array:
-        image, mask_bv = x["image"], x["mask"]
+        mask_bv = x["mask"]
         b, v = mask_bv.shape
-        image = aerial.scale_pixels(image.reshape(b * v, *image.shape[2:]))
+        flat = {k: y.reshape(b * v, *y.shape[2:]) for k, y in x.items() if k != "mask"}
+        if "patches" in flat:
+            pixels = aerial.scale_pixels(flat["patches"])
+            image = {"patches": pixels, "grid": flat["grid"]}
+        else:
+            image = aerial.scale_pixels(flat["image"])
         y_bvd = super().__call__(image, train).reshape(b, v, -1)
         return pool_views(y_bvd, mask_bv)
 

@@ -102,6 +102,16 @@ def attend(
     return y_bhld.astype(v_bphd.dtype).transpose(0, 2, 1, 3)
 
 
+def masked_mean(x_bpw: jax.Array, mask_bp: jax.Array | None) -> jax.Array:
+    """Average the tokens that `mask_bp` keeps, zero where it keeps none: (b, w)."""
+    if mask_bp is None:
+        return x_bpw.mean(axis=1)
+    weight_bp = mask_bp.astype(x_bpw.dtype)
+    total_bw = jnp.einsum("bp,bpw->bw", weight_bp, x_bpw)
+    count_b1 = jnp.maximum(weight_bp.sum(axis=1, keepdims=True), 1)
+    return total_bw / jnp.broadcast_to(count_b1, total_bw.shape)
+
+
 def affine(
     x: jax.Array, kernel: jax.Array, bias: jax.Array, dtype: Any, axes: int = 1
 ) -> jax.Array:

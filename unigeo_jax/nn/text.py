@@ -73,9 +73,4 @@ class TextTransformer(nn.Module):
             return layers.MAPHead(
                 self.heads, self.mlp_ratio, dtype=self.dtype, name="MAPHead_0"
             )(x, mask_bl)
-        if mask_bl is None:
-            return x.mean(axis=1)
-        weight_bl = mask_bl.astype(x.dtype)
-        total = jnp.einsum("bl,blw->bw", weight_bl, x)
-        count = jnp.maximum(weight_bl.sum(axis=1, keepdims=True), 1)
-        return total / jnp.broadcast_to(count, total.shape)
+        return layers.masked_mean(x, mask_bl)

@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Vision transformer: images of any size and channel count to one vector each."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from unigeo_jax.nn import layers
+from unigeo_jax.nn import layers, naflex
 
 Pool = Literal["map", "cls", "mean"]
 
@@ -45,6 +46,11 @@ class PatchEmbedding(nn.Module):
 class ViT(nn.Module):
     """Encode images (b, height, width, c) as vectors (b, w), or (b, dim).
 
+    NaFlex: images may also come as `patches` (b, slots, patch values) and `grid`
+    (b, 2), the rows and columns of patches of each, which fill the first slots. A
+    table of `positions` x `positions` is then resized to each grid, and empty slots
+    are seen by nobody. The embedding is linear either way.
+
     Pre-norm, learned positions on the patches only, tanh GELU, LayerNorm eps 1e-6.
     `pool`: "map" = SigLIP 2's attention pooling, "cls" = a learned token, "mean" =
     mean over patches (never over registers). `registers` are learned tokens that
@@ -63,20 +69,18 @@ class ViT(nn.Module):
     scan: bool = False
     remat: layers.Remat = "none"
     dim: int | None = None
+    positions: int = 16
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, image: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(
+        self, image: jax.Array | Mapping[str, jax.Array], train: bool = False
+    ) -> jax.Array:
         if self.pool not in ("map", "cls", "mean"):
             raise ValueError(f"pool: got {self.pool!r}, allowed: map, cls, mean")
         w = self.width
-        patch = (self.patch, self.patch) if isinstance(self.patch, int) else self.patch
-        ph, pw = patch
-        x = PatchEmbedding((ph, pw), w, self.dtype, name="embedding")(image)
-        b, patches, _ = x.shape
-        init = nn.initializers.normal(w**-0.5)
-        position = self.param("pos_embedding", init, (1, patches, w), jnp.float32)
-        x = x + jnp.broadcast_to(position.astype(self.dtype), x.shape)
+        x, mask_bp = self._tokens(image)
+        b = x.shape[0]
 
         extra = []
         if self.pool == "cls":
@@ -93,6 +97,9 @@ class ViT(nn.Module):
             jnp.broadcast_to(t.astype(self.dtype), (b, *t.shape[1:])) for t in extra
         ]
         x = jnp.concatenate([*tokens, x], axis=1) if tokens else x
+        seen = mask_bp
+        if mask_bp is not None and first:
+            seen = jnp.pad(mask_bp, ((0, 0), (first, 0)), constant_values=True)
 
         x = layers.Transformer(
             self.depth,
@@ -103,15 +110,36 @@ class ViT(nn.Module):
             remat=self.remat,
             dtype=self.dtype,
             name="Transformer",
-        )(x, train=train)
+        )(x, seen, train=train)
         if self.pool == "cls":
             x = x[:, 0]
         elif self.pool == "mean":
-            x = x[:, first:].mean(axis=1)
+            x = layers.masked_mean(x[:, first:], mask_bp)
         else:
             x = layers.MAPHead(
                 self.heads, self.mlp_ratio, dtype=self.dtype, name="MAPHead_0"
-            )(x[:, first:])
+            )(x[:, first:], mask_bp)
         if self.dim is not None and self.dim != w:
             x = layers.Dense(self.dim, self.dtype, name="head")(x)
         return x
+
+    def _tokens(
+        self, image: jax.Array | Mapping[str, jax.Array]
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """Embed patches and add positions: (b, p, w) and which p are patches."""
+        w, mask_bp = self.width, None
+        init = nn.initializers.normal(w**-0.5)
+        if isinstance(image, Mapping):
+            patches_bpi, grid_b2 = image["patches"], image["grid"]
+            x = layers.Dense(w, self.dtype, name="embedding")(patches_bpi)
+            shape = (self.positions, self.positions, w)
+            table_hww = self.param("pos_embedding", init, shape, jnp.float32)
+            position = naflex.positions(table_hww, grid_b2, x.shape[1])
+            mask_bp = naflex.mask(grid_b2, x.shape[1])
+        else:
+            patch = self.patch
+            ph, pw = (patch, patch) if isinstance(patch, int) else patch
+            x = PatchEmbedding((ph, pw), w, self.dtype, name="embedding")(image)
+            shape = (1, x.shape[1], w)
+            position = self.param("pos_embedding", init, shape, jnp.float32)
+        return x + jnp.broadcast_to(position.astype(self.dtype), x.shape), mask_bp
