@@ -65,7 +65,7 @@ def training(size: str, init: str = "") -> ConfigDict:
     config.task = "contrastive"
     config.seed = 0
     config.size = size
-    config.steps = 2250 if mini else 100_000
+    config.steps = 2450 if mini else 100_000
     config.batch = 128 if mini else 8192
     # Places that the towers take at a time: memory of this many, gradient of them all,
     # a third more work. 0: the whole batch at once.
