@@ -333,9 +333,8 @@ def test_a_step_compiles_for_tpus_that_are_not_there(tmp_path):
 
 def test_on_tpus_the_gradients_of_a_large_batch_are_scattered_not_all_reduced():
     pytest.importorskip("libtpu")
-    batch, width, modalities = 32768, 768, 5
     spec = {"topology": "v5e:2x4", "form": "tiled", "dtype": "bfloat16"}
-    spec |= {"batch": batch, "width": width}
+    spec |= {"batch": 32768, "width": 768}
     tpu = {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.scaling_worker", json.dumps(spec)],
@@ -347,7 +346,7 @@ def test_on_tpus_the_gradients_of_a_large_batch_are_scattered_not_all_reduced():
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])["collectives"]
-    embeddings = modalities * batch * width * 2
+    embeddings = 5 * 32768 * 768 * 2
     assert found["reduce-scatter"]["count"] == 1
     assert found["reduce-scatter"]["bytes"] == embeddings
     assert found["all-reduce"]["bytes"] < embeddings / 50
