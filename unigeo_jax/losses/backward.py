@@ -131,21 +131,24 @@ def _tile(
     return dot("tc,cd->td", low_tt, y_td) / tau, grad_y_td / tau, grad_bias
 
 
-def join(plan: Plan, block: Block, grad_mbd: Array, slope_eb: Array) -> Array:
+def join(plan: Plan, block: Block, grads: tuple[Array, ...], slope_eb: Array) -> Array:
     """Gradients (m, b, d) in the block's dtype: negatives' and positives' together.
 
+    grads: through the negatives, arrays (m, b, d) to be added.
     slope_eb: d loss / d cosine of every pair of modalities at one place.
     """
 
     def one(out_mbd: Array, i: Array) -> tuple[Array, None]:
-        cut_mtd = jax.lax.dynamic_slice_in_dim(grad_mbd, i, plan.tile, axis=1)
+        cut_mtd, *more = (
+            jax.lax.dynamic_slice_in_dim(x_mbd, i, plan.tile, axis=1) for x_mbd in grads
+        )
         slope_et = jax.lax.dynamic_slice_in_dim(slope_eb, i, plan.tile, axis=1)
         z = blocks.present(plan, block, i)
-        grads = list(cut_mtd.astype(z.dtype))
+        total = list(sum(more, cut_mtd.astype(z.dtype)))
         for e, (m, n) in enumerate(zip(plan.query_e, plan.key_e, strict=True)):
-            grads[m] += slope_et[e][:, None] * z[n]
-            grads[n] += slope_et[e][:, None] * z[m]
-        cut_mtd = jnp.stack(grads).astype(out_mbd.dtype)
+            total[m] += slope_et[e][:, None] * z[n]
+            total[n] += slope_et[e][:, None] * z[m]
+        cut_mtd = jnp.stack(total).astype(out_mbd.dtype)
         return jax.lax.dynamic_update_slice_in_dim(out_mbd, cut_mtd, i, axis=1), None
 
     start = jnp.zeros_like(block.z_mbd)

@@ -19,6 +19,7 @@ exponentiated apart, each under its own maximum: exact at any temperature.
 Source: the online softmax of Milakov and Gimelshein (arXiv 1805.02867).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -153,35 +154,41 @@ def positives(plan: Plan, block: Block) -> Array:
 
 def present(plan: Plan, block: Block, first: Array) -> Array:
     """Embeddings (m, t, d) of some places in at least float32, zero where absent."""
-    z_mtd, here_mt = (
-        jax.lax.dynamic_slice_in_dim(x, first, plan.tile, axis=1)
-        for x in (_bits(block.z_mbd), block.here_mb)
-    )
-    dtype = block.z_mbd.dtype
-    z_mtd = _floats(jnp.where(here_mt[:, :, None], z_mtd, 0), dtype)
-    return z_mtd.astype(jnp.promote_types(dtype, jnp.float32))
+    here_mt = jax.lax.dynamic_slice_in_dim(block.here_mb, first, plan.tile, axis=1)
+
+    def take(z_mbd: Array) -> Array:
+        z_mtd = jax.lax.dynamic_slice_in_dim(z_mbd, first, plan.tile, axis=1)
+        return jnp.where(here_mt[:, :, None], z_mtd, 0)
+
+    dtype = jnp.promote_types(block.z_mbd.dtype, jnp.float32)
+    return _moved(take, block.z_mbd).astype(dtype)
 
 
 def places(plan: Plan, block: Block, m: Array, first: Array) -> Array:
     """Embeddings (t, d) of one modality, zero where it is absent."""
     here_t1 = cut(block.here_mb, (m, first), plan.tile)[:, None]
-    # Before any product: 0 * NaN is NaN.
-    z_td = jnp.where(here_t1, cut(_bits(block.z_mbd), (m, first), plan.tile), 0)
-    return _floats(z_td, block.z_mbd.dtype)
+
+    def take(z_mbd: Array) -> Array:
+        # Before any product: 0 * NaN is NaN.
+        return jnp.where(here_t1, cut(z_mbd, (m, first), plan.tile), 0)
+
+    return _moved(take, block.z_mbd)
 
 
-def _bits(x: Array) -> Array:
-    """`x` as unsigned integers if it is 16 bits wide, zeros as zeros.
+def _moved(take: Callable[[Array], Array], z_mbd: Array) -> Array:
+    """`take(z_mbd)`, which only moves numbers and puts zeros between them.
 
-    XLA on CPU moves and selects bfloat16 by way of float32, and would widen the whole
-    block ahead of the loop over its tiles.
+    On a CPU, where XLA moves bfloat16 by way of float32 and would widen the whole block
+    ahead of the loop over its tiles, it is done to integers of 16 bits.
     """
-    short = x.dtype.itemsize == 2
-    return jax.lax.bitcast_convert_type(x, jnp.uint16) if short else x
+    if z_mbd.dtype.itemsize != 2:
+        return take(z_mbd)
 
+    def as_integers(z_mbd: Array) -> Array:
+        bits = jax.lax.bitcast_convert_type(z_mbd, jnp.uint16)
+        return jax.lax.bitcast_convert_type(take(bits), z_mbd.dtype)
 
-def _floats(x: Array, dtype: jnp.dtype) -> Array:
-    return x if x.dtype == dtype else jax.lax.bitcast_convert_type(x, dtype)
+    return jax.lax.platform_dependent(z_mbd, cpu=as_integers, default=take)
 
 
 def negatives(plan: Plan, rows: Block, columns: Block, at: dict) -> Array:

@@ -34,8 +34,8 @@ class Method(NamedTuple):
     sums: (plan, home, tau_e, bias_e, axes) -> sums of this device's rows and of its
       columns over the whole batch, and what `gradients` wants kept.
     gradients: (plan, home, kept, tau_e, bias_e, slopes, scale_2e, axes) -> Grads that
-      flow through the negatives, its one z of this device's places summed over
-      devices, the rest of this device. slopes: of its places as rows and as columns.
+      flow through the negatives, its z of this device's places summed over devices,
+      the rest of this device. slopes: of its places as rows and as columns.
     kept: the partition of what is kept.
     """
 
@@ -129,7 +129,7 @@ def _differentiable(
         slope_eb /= tau_e[:, None]
         small = grads.tau_e - (slope_eb * positive_eb).sum(1), grad_bias_e
         small = jax.lax.psum(small, axes) if axes else small
-        grad_z = backward.join(plan, home, grads.z[0], slope_eb)
+        grad_z = backward.join(plan, home, grads.z, slope_eb)
         return grad_z[:, : z_mbd.shape[1]], *small
 
     @jax.custom_vjp
