@@ -78,57 +78,63 @@ def inputs(tower: str, batch: int, vocab: int) -> tuple[np.ndarray, np.ndarray]:
     return x, rng.standard_normal((batch, WIDTH), np.float32)
 
 
+def norm(given: Arrays, name: str) -> dict:
+    return {"scale": given[f"{name}.weight"], "bias": given[f"{name}.bias"]}
+
+
+def linear(given: Arrays, name: str) -> dict:
+    return {"kernel": given[f"{name}.weight"].T, "bias": given[f"{name}.bias"]}
+
+
+def mlp(given: Arrays, name: str) -> dict:
+    return {f"Dense_{i}": linear(given, f"{name}.fc{i + 1}") for i in range(2)}
+
+
+def attention(
+    given: Arrays, qkv: list[tuple[np.ndarray, np.ndarray]], out: str
+) -> dict:
+    w, head_width = WIDTH, WIDTH // HEADS
+    parts: dict[str, dict] = {
+        name: {
+            "kernel": kernel.T.reshape(w, HEADS, head_width),
+            "bias": bias.reshape(HEADS, head_width),
+        }
+        for name, (kernel, bias) in zip(("query", "key", "value"), qkv, strict=True)
+    }
+    last = linear(given, out)
+    last["kernel"] = last["kernel"].reshape(HEADS, head_width, w)
+    return parts | {"out": last}
+
+
+def block(given: Arrays, i: int) -> dict:
+    layer = f"encoder.layers.{i}"
+    at = f"{layer}.self_attn"
+    qkv = [
+        (given[f"{at}.{p}_proj.weight"], given[f"{at}.{p}_proj.bias"]) for p in "qkv"
+    ]
+    return {
+        "LayerNorm_0": norm(given, f"{layer}.layer_norm1"),
+        "MultiHeadDotProductAttention_0": attention(given, qkv, f"{at}.out_proj"),
+        "LayerNorm_1": norm(given, f"{layer}.layer_norm2"),
+        "MlpBlock_0": mlp(given, f"{layer}.mlp"),
+    }
+
+
 def tree(tower: str, depth: int, given: Arrays) -> dict[str, Any]:
     """Renames the parameters into the tree of the package's towers."""
-    w, head_width = WIDTH, WIDTH // HEADS
-
-    def norm(name: str) -> dict:
-        return {"scale": given[f"{name}.weight"], "bias": given[f"{name}.bias"]}
-
-    def linear(name: str) -> dict:
-        return {"kernel": given[f"{name}.weight"].T, "bias": given[f"{name}.bias"]}
-
-    def attention(qkv: list[tuple[np.ndarray, np.ndarray]], out: str) -> dict:
-        names = ("query", "key", "value")
-        parts: dict[str, dict] = {
-            name: {
-                "kernel": kernel.T.reshape(w, HEADS, head_width),
-                "bias": bias.reshape(HEADS, head_width),
-            }
-            for name, (kernel, bias) in zip(names, qkv, strict=True)
-        }
-        last = linear(out)
-        last["kernel"] = last["kernel"].reshape(HEADS, head_width, w)
-        return parts | {"out": last}
-
-    def mlp(name: str) -> dict:
-        return {"Dense_0": linear(f"{name}.fc1"), "Dense_1": linear(f"{name}.fc2")}
-
-    def block(i: int) -> dict:
-        layer = f"encoder.layers.{i}"
-        at = f"{layer}.self_attn"
-        qkv = [
-            (given[f"{at}.{p}_proj.weight"], given[f"{at}.{p}_proj.bias"])
-            for p in "qkv"
-        ]
-        return {
-            "LayerNorm_0": norm(f"{layer}.layer_norm1"),
-            "MultiHeadDotProductAttention_0": attention(qkv, f"{at}.out_proj"),
-            "LayerNorm_1": norm(f"{layer}.layer_norm2"),
-            "MlpBlock_0": mlp(f"{layer}.mlp"),
-        }
-
-    blocks: dict[str, Any] = {f"encoderblock_{i}": block(i) for i in range(depth)}
+    blocks: dict[str, Any] = {
+        f"encoderblock_{i}": block(given, i) for i in range(depth)
+    }
     position = {"pos_embedding": given["embeddings.position_embedding.weight"][None]}
     if tower == "text":
-        blocks["encoder_norm"] = norm("final_layer_norm")
+        blocks["encoder_norm"] = norm(given, "final_layer_norm")
         table = {"embedding": given["embeddings.token_embedding.weight"]}
         return position | {
             "Embed_0": table,
             "Encoder_0": blocks,
-            "head": linear("head"),
+            "head": linear(given, "head"),
         }
-    blocks["encoder_norm"] = norm("post_layernorm")
+    blocks["encoder_norm"] = norm(given, "post_layernorm")
     kernel = given["embeddings.patch_embedding.weight"].transpose(2, 3, 1, 0)
     stacked = (
         given["head.attention.in_proj_weight"],
@@ -143,9 +149,11 @@ def tree(tower: str, depth: int, given: Arrays) -> dict[str, Any]:
         "Transformer": blocks,
         "MAPHead_0": {
             "probe": given["head.probe"],
-            "MultiHeadDotProductAttention_0": attention(qkv, "head.attention.out_proj"),
-            "LayerNorm_0": norm("head.layernorm"),
-            "MlpBlock_0": mlp("head.mlp"),
+            "MultiHeadDotProductAttention_0": attention(
+                given, qkv, "head.attention.out_proj"
+            ),
+            "LayerNorm_0": norm(given, "head.layernorm"),
+            "MlpBlock_0": mlp(given, "head.mlp"),
         },
     }
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
+from unigeo_jax.data import patches
 from unigeo_jax.nn import text, vit
 from unigeo_jax.siglip import convert, files, positions, towers
 
@@ -43,7 +44,7 @@ def build(image, words, naflex=False, full=False):
     with torch.no_grad():
         for name, values in model.named_parameters():
             if name == "logit_scale":
-                values.fill_(np.log(10.0))
+                values.fill_(0.5)  # a larger factor is one on the rounding too
             elif values.ndim < 2:
                 values.add_(0.1 * torch.randn_like(values))
             elif not full:
@@ -65,15 +66,15 @@ def inputs(model, naflex, rows=3, grids=((5, 4), (2, 9)), slots=21):
         return pixels, ids.astype(np.int32), theirs | {"input_ids": torch.tensor(ids)}
     grid = np.array([grids[i % len(grids)] for i in range(rows)], np.int32)
     shape = (rows, slots, patch * patch * 3)
-    patches = rng.uniform(-1, 1, shape).astype(np.float32)
+    cut = rng.uniform(-1, 1, shape).astype(np.float32)
     mask = np.arange(slots)[None] < grid.prod(axis=1)[:, None]
     theirs = {
-        "pixel_values": torch.tensor(patches),
+        "pixel_values": torch.tensor(cut),
         "pixel_attention_mask": torch.tensor(mask.astype(np.int64)),
         "spatial_shapes": torch.tensor(grid.astype(np.int64)),
         "input_ids": torch.tensor(ids),
     }
-    return {"patches": patches, "grid": grid}, ids.astype(np.int32), theirs
+    return {"patches": cut, "grid": grid}, ids.astype(np.int32), theirs
 
 
 def theirs_of(model, batch):
@@ -195,15 +196,27 @@ def test_naflex_positions_at_other_sizes_and_images_larger_than_the_table(tmp_pa
     assert max(worst["unit image"], worst["logits"]) < 1e-6, worst
 
 
+def test_pictures_get_the_grid_that_the_naflex_processor_gives_them():
+    from_pil = pytest.importorskip(
+        "transformers.models.siglip2.image_processing_pil_siglip2"
+    )
+    rng = np.random.default_rng(0)
+    for height, width in rng.integers(1, 3000, (500, 2)).tolist():
+        slots = int(rng.choice([64, 256, 1024]))
+        theirs = from_pil.get_image_size_for_max_num_patches(height, width, 16, slots)
+        rows, columns = patches.grid(height, width, 16, slots)
+        assert (16 * rows, 16 * columns) == theirs
+
+
 def test_fixed_positions_at_another_resolution_as_transformers_resizes_them(tmp_path):
     model = build(TINY_IMAGE | {"image_size": 16}, TINY_TEXT)
     table = model.vision_model.embeddings.position_embedding.weight.detach().numpy()
     embeddings = model.vision_model.embeddings
     for size in (24, 8, 20):
         with torch.no_grad():
-            patches = embeddings.patch_embedding(torch.zeros(1, 3, size, size))
-            patches = patches.flatten(2).transpose(1, 2)
-            theirs = embeddings.interpolate_pos_encoding(patches, size, size)[0]
+            tokens = embeddings.patch_embedding(torch.zeros(1, 3, size, size))
+            tokens = tokens.flatten(2).transpose(1, 2)
+            theirs = embeddings.interpolate_pos_encoding(tokens, size, size)[0]
         ours = positions.resize_image(table, (4, 4), (size // 4,) * 2, "cubic")
         np.testing.assert_allclose(ours, theirs.numpy(), atol=2e-6)
 

@@ -20,8 +20,9 @@ from unigeo_jax.siglip import files, positions, start
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE_NET = {"width": 16, "depth": 2, "heads": 2, "mlp_ratio": 1.5, "patch": 8}
-TEXT_NET = {"width": 12, "depth": 3, "heads": 3, "mlp_ratio": 5 / 3, "vocab_size": 50}
-TEXT_NET |= {"pool": "last", "mask_padding": False}
+TEXT_NET = {"width": 12, "depth": 3, "heads": 3, "mlp_ratio": 5 / 3}
+TEXT_NET |= {"vocab_size": 8192, "pool": "last", "mask_padding": False}
+WORDS = siglip_files.TEXT | {"vocab": 8192}  # the bundled vocabulary
 
 
 def siglip_config(path, **changes):
@@ -40,7 +41,7 @@ def siglip_config(path, **changes):
 
 @pytest.fixture
 def arrays():
-    return siglip_files.big_vision()
+    return siglip_files.big_vision(text=WORDS)
 
 
 @pytest.fixture
@@ -86,6 +87,7 @@ def test_three_towers_start_from_one_file_and_the_others_do_not(npz, arrays):
     jax.tree.map(np.testing.assert_array_equal, params["street"], tree["img"])
     assert not np.any(params["log_tau"]) and not np.any(params["coords"]["registers"])
     assert "towers aerial, street, text start from" in plan.said
+    assert "text is read with the bundled vocabulary" in plan.said
 
 
 @pytest.mark.parametrize("form", ["unrolled", "scanned", "huggingface"])
@@ -178,7 +180,7 @@ def test_shared_image_towers_have_one_set_of_weights(npz, arrays):
     [
         ({"towers.aerial.net.width": 20}, r"aerial \(!\):"),
         ({"towers.aerial.net.pool": "mean"}, "MAPHead_0/probe"),
-        ({"towers.text.net.vocab_size": 64}, r"file \(50, 12\), tower \(64, 12\)"),
+        ({"towers.text.net.vocab_size": 9000}, r"file \(8192, 12\), tower \(9000"),
         ({"towers.aerial.net.registers": 2}, "params/img/registers"),
         ({"init.towers": ("coords",)}, "allowed: towers of the modalities aerial"),
         ({"init.siglip": "nowhere.npz"}, "no such file"),
@@ -193,7 +195,7 @@ def test_a_config_that_does_not_fit_the_file_is_refused(npz, changes, message):
 
 @pytest.mark.parametrize("naflex", [False, True])
 def test_naflex_towers_start_from_naflex_and_from_fixed_files(tmp_path, naflex):
-    arrays = siglip_files.big_vision(naflex=naflex)
+    arrays = siglip_files.big_vision(naflex=naflex, text=WORDS)
     path = siglip_files.save_npz(tmp_path / "w.npz", arrays)
     data = {"naflex": 24, "patch": 8}
     changes = {f"towers.{n}.net.positions": 4 for n in ("aerial", "street")}
@@ -225,7 +227,6 @@ def command_of(path, workdir, data_dir):
     config = siglip_config(path)
     with config.unlocked():
         del config.towers.dsm, config.towers.street
-        config.towers.text.net.vocab_size = 8192
         config.optim.update(name="adamw", lr=0.0)
         config.steps = 2
     file = workdir.parent / "tiny_siglip.py"
@@ -249,7 +250,7 @@ def test_train_starts_from_the_file_resumes_without_it_and_exports(
     earth_tiny, tmp_path
 ):
     """At a learning rate of zero, what comes out is what went in."""
-    arrays = siglip_files.big_vision(text=siglip_files.TEXT | {"vocab": 8192})
+    arrays = siglip_files.big_vision(text=WORDS)
     path, workdir = tmp_path / "w.npz", tmp_path / "run"
     siglip_files.save_npz(path, siglip_files.scanned(arrays))
     done = run(command_of(path, workdir, earth_tiny))

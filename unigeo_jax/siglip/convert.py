@@ -40,22 +40,24 @@ class Sizes(NamedTuple):
     dim: int = 0
 
 
-class Trained(files.Weights):
-    """Towers of ours as a weights file: `params` is {"img": tree, "txt": tree}.
+def in_memory(
+    path: pathlib.Path, params: Mapping[str, Any], scalars: dict[str, float]
+) -> files.Weights:
+    """Towers of ours as if they were a weights file.
 
-    scalars: "t" and "b" as SigLIP has them.
+    Args:
+      path: for messages.
+      params: {"img": tree, "txt": tree}.
+      scalars: "t" and "b" as SigLIP has them.
     """
+    arrays = _flat(params)
+    arrays |= {key: np.full(1, v, np.float32) for key, v in scalars.items()}
 
-    def __init__(
-        self, path: pathlib.Path, params: Mapping[str, Any], scalars: dict[str, float]
-    ) -> None:
-        self.path, self.about = path, {}
-        self._arrays = {key: np.full(1, v, np.float32) for key, v in scalars.items()}
-        self._arrays |= _flat(params)
-        self.shapes = {key: tuple(x.shape) for key, x in self._arrays.items()}
+    def pieces(key: str) -> Iterator[tuple[slice, np.ndarray]]:
+        yield slice(None), np.asarray(arrays[key])
 
-    def pieces(self, key: str) -> Iterator[tuple[slice, np.ndarray]]:
-        yield slice(None), np.asarray(self._arrays[key])
+    shapes = {key: tuple(x.shape) for key, x in arrays.items()}
+    return files.Weights(path, shapes, {}, pieces)
 
 
 def _flat(tree: Mapping[str, Any], before: str = "") -> dict[str, Any]:
@@ -167,7 +169,7 @@ def convert(weights: files.Weights, out: pathlib.Path, into: str) -> dict[str, S
     """Write a whole model to a folder: model.safetensors and config.json.
 
     Args:
-      weights: a file, or Trained.
+      weights: a file, or towers `in_memory`.
       out: a folder; made if it is not there.
       into: "big_vision" (names and shapes of this package's towers, behind `params/`)
         or "huggingface" (what transformers' SiglipModel.from_pretrained loads; NaFlex:

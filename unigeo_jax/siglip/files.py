@@ -6,13 +6,12 @@ Nothing in a file is ever executed: no pickle, no torch.load. Only names, shapes
 dtypes are read at first; an array is read when it is asked for and not kept.
 """
 
-import abc
 import json
 import pathlib
 import zipfile
 import zlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -26,22 +25,21 @@ ALLOWED = (
 # Larger arrays are read in pieces of so many bytes: what a piece is copied from is
 # given back before the next one.
 PIECE_BYTES = 2**26
+Shape = tuple[int, ...]
 _SAFETENSORS_FLOATS = ("F64", "F32", "F16", "BF16")
 
 
-class Weights(abc.ABC):
+class Weights(NamedTuple):
     """A weights file: `shapes` by key, `read` one array as float32.
 
-    `about` is what config.json beside the file says, {} without one.
+    about: what config.json beside the file says, {} without one.
+    pieces: key -> (rows, values) that together make the array.
     """
 
     path: pathlib.Path
-    shapes: dict[str, tuple[int, ...]]
+    shapes: dict[str, Shape]
     about: dict[str, Any]
-
-    @abc.abstractmethod
-    def pieces(self, key: str) -> Iterator[tuple[slice, np.ndarray]]:
-        """Yield (rows, values) that together make the array."""
+    pieces: Callable[[str], Iterator[tuple[slice, np.ndarray]]]
 
     def read(self, key: str) -> np.ndarray:
         """Return one whole array, float32.
@@ -76,11 +74,11 @@ def open_weights(path: str | pathlib.Path) -> Weights:
             f" allowed: {ALLOWED}"
         )
     if path.suffix == ".npz":
-        return _Npz(path)
+        return _npz(path)
     if path.suffix == ".safetensors":
-        return _Safetensors(path, [path])
+        return _safetensors(path, [path])
     if path.name.endswith(".safetensors.index.json"):
-        return _Safetensors(path, _shards(path))
+        return _safetensors(path, _shards(path))
     raise ValueError(f"weights {path}: unknown kind of file; allowed: {ALLOWED}")
 
 
@@ -128,35 +126,35 @@ def _shards(index: pathlib.Path) -> list[pathlib.Path]:
     return [index.parent / name for name in names]
 
 
-class _Safetensors(Weights):
-    def __init__(self, path: pathlib.Path, files: list[pathlib.Path]) -> None:
-        self.path, self.shapes, self.about = path, {}, _about(path)
-        self._file: dict[str, pathlib.Path] = {}
-        for file in files:
-            with _open_safetensors(file) as opened:
-                for key in opened.keys():  # noqa: SIM118 (no mapping)
-                    part = opened.get_slice(key)
-                    if part.get_dtype() in _SAFETENSORS_FLOATS:
-                        self.shapes[key] = tuple(part.get_shape())
-                        self._file[key] = file
-                    elif not key.endswith("position_ids"):  # a counter, no weight
-                        raise ValueError(
-                            f"weights {file}: {key} is of {part.get_dtype()};"
-                            f" allowed: {', '.join(_SAFETENSORS_FLOATS)}"
-                        )
+def _safetensors(path: pathlib.Path, parts: list[pathlib.Path]) -> Weights:
+    shapes: dict[str, Shape] = {}
+    where: dict[str, pathlib.Path] = {}
+    for file in parts:
+        with _open_safetensors(file) as opened:
+            for key in opened.keys():  # noqa: SIM118 (no mapping)
+                part = opened.get_slice(key)
+                if part.get_dtype() in _SAFETENSORS_FLOATS:
+                    shapes[key], where[key] = tuple(part.get_shape()), file
+                elif not key.endswith("position_ids"):  # a counter, no weight
+                    raise ValueError(
+                        f"weights {file}: {key} is of {part.get_dtype()};"
+                        f" allowed: {', '.join(_SAFETENSORS_FLOATS)}"
+                    )
 
-    def pieces(self, key: str) -> Iterator[tuple[slice, np.ndarray]]:
-        shape = self.shapes[key]
+    def pieces(key: str) -> Iterator[tuple[slice, np.ndarray]]:
+        shape = shapes[key]
         rows = shape[0] if shape else 1
         step = max(rows * PIECE_BYTES // max(4 * int(np.prod(shape)), 1), 1)
         for first in range(0, rows, step):
             # The file is mapped; closing it gives back the memory of what was read.
-            with _open_safetensors(self._file[key]) as opened:
+            with _open_safetensors(where[key]) as opened:
                 if step >= rows:
                     yield slice(None), opened.get_tensor(key)
                 else:
                     part = slice(first, min(first + step, rows))
                     yield part, opened.get_slice(key)[part]
+
+    return Weights(path, shapes, _about(path), pieces)
 
 
 def _open_safetensors(file: pathlib.Path) -> Any:
@@ -168,73 +166,77 @@ def _open_safetensors(file: pathlib.Path) -> Any:
         ) from error
 
 
-class _Npz(Weights):
-    def __init__(self, path: pathlib.Path) -> None:
-        self.path, self.shapes, self.about = path, {}, {}
-        try:
-            with zipfile.ZipFile(path) as archive:
-                for member in archive.infolist():
-                    self._add(archive, member)
-        except (zipfile.BadZipFile, OSError, EOFError, RuntimeError) as error:
-            raise ValueError(
-                f"weights {path}: damaged, truncated or no npz: {error}"
-            ) from error
+def _npz(path: pathlib.Path) -> Weights:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            shapes = dict(_member(path, archive, one) for one in archive.infolist())
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError) as error:
+        raise ValueError(
+            f"weights {path}: damaged, truncated or no npz: {error}"
+        ) from error
 
-    def _add(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
-        if not member.filename.endswith(".npy"):
-            raise ValueError(
-                f"weights {self.path}: {member.filename} is no array, so this is no npz"
-                f" of weights; allowed: {ALLOWED}"
-            )
-        key = member.filename.removesuffix(".npy")
-        with archive.open(member) as stream:
-            try:
-                shape, _, dtype = _npy_header(stream)
-            except ValueError as error:
-                raise ValueError(f"weights {self.path}: {key}: {error}") from error
-            size = stream.tell() + int(np.prod(shape)) * dtype.itemsize
-        # |V2: bfloat16 as numpy saves it.
-        if dtype.kind != "f" and (dtype.str != "|V2" or dtype.names):
-            raise ValueError(
-                f"weights {self.path}: {key} is of {dtype}, which is never read;"
-                " allowed: float64, float32, float16, bfloat16"
-            )
-        if size != member.file_size:
-            raise ValueError(
-                f"weights {self.path}: {key}: {member.file_size} bytes stand where"
-                f" {shape} of {dtype} needs {size}"
-            )
-        self.shapes[key] = shape
-
-    def pieces(self, key: str) -> Iterator[tuple[slice, np.ndarray]]:
+    def pieces(key: str) -> Iterator[tuple[slice, np.ndarray]]:
         try:
             with (
-                zipfile.ZipFile(self.path) as archive,
+                zipfile.ZipFile(path) as archive,
                 archive.open(f"{key}.npy") as stream,
             ):
-                yield from self._rows(stream)
+                yield from _npy_rows(stream)
         except (zipfile.BadZipFile, OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"weights {self.path}: {key}: {error}") from error
+            raise ValueError(f"weights {path}: {key}: {error}") from error
 
-    def _rows(self, stream: Any) -> Iterator[tuple[slice, np.ndarray]]:
-        shape, fortran, dtype = _npy_header(stream)
-        rows = shape[0] if shape and not fortran else 1
-        each = int(np.prod(shape)) * dtype.itemsize // max(rows, 1)
-        step = max(PIECE_BYTES // max(each, 1), 1)
-        for first in range(0, rows, step):
-            last = min(first + step, rows)
-            data = stream.read((last - first) * each)
-            if len(data) != (last - first) * each:
-                raise EOFError("the array ends too soon")
-            values = np.frombuffer(data, dtype)
-            if dtype.str == "|V2":
-                values = values.view(ml_dtypes.bfloat16)
-            if fortran or not shape:
-                yield slice(None), values.reshape(shape, order="F")
-            else:
-                yield slice(first, last), values.reshape(last - first, *shape[1:])
-        if stream.read(1):  # reading to the end is what checks the checksum
-            raise EOFError("the array does not end where it should")
+    return Weights(path, shapes, {}, pieces)
+
+
+def _member(
+    path: pathlib.Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo
+) -> tuple[str, Shape]:
+    """Name and shape of one array of an npz; refuses what is no array of floats."""
+    if not member.filename.endswith(".npy"):
+        raise ValueError(
+            f"weights {path}: {member.filename} is no array, so this is no npz of"
+            f" weights; allowed: {ALLOWED}"
+        )
+    key = member.filename.removesuffix(".npy")
+    with archive.open(member) as stream:
+        try:
+            shape, _, dtype = _npy_header(stream)
+        except ValueError as error:
+            raise ValueError(f"weights {path}: {key}: {error}") from error
+        size = stream.tell() + int(np.prod(shape)) * dtype.itemsize
+    # |V2: bfloat16 as numpy saves it.
+    if dtype.kind != "f" and (dtype.str != "|V2" or dtype.names):
+        raise ValueError(
+            f"weights {path}: {key} is of {dtype}, which is never read;"
+            " allowed: float64, float32, float16, bfloat16"
+        )
+    if size != member.file_size:
+        raise ValueError(
+            f"weights {path}: {key}: {member.file_size} bytes stand where"
+            f" {shape} of {dtype} needs {size}"
+        )
+    return key, shape
+
+
+def _npy_rows(stream: Any) -> Iterator[tuple[slice, np.ndarray]]:
+    shape, fortran, dtype = _npy_header(stream)
+    rows = shape[0] if shape and not fortran else 1
+    each = int(np.prod(shape)) * dtype.itemsize // max(rows, 1)
+    step = max(PIECE_BYTES // max(each, 1), 1)
+    for first in range(0, rows, step):
+        last = min(first + step, rows)
+        data = stream.read((last - first) * each)
+        if len(data) != (last - first) * each:
+            raise EOFError("the array ends too soon")
+        values = np.frombuffer(data, dtype)
+        if dtype.str == "|V2":
+            values = values.view(ml_dtypes.bfloat16)
+        if fortran or not shape:
+            yield slice(None), values.reshape(shape, order="F")
+        else:
+            yield slice(first, last), values.reshape(last - first, *shape[1:])
+    if stream.read(1):  # reading to the end is what checks the checksum
+        raise EOFError("the array does not end where it should")
 
 
 def _npy_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:

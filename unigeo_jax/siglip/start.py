@@ -49,6 +49,13 @@ def plan(config: Any, params: Any) -> Start:
         f"towers {', '.join(t.name for t in wanted)} start from {weights.path}"
         f" ({found.layout.name})"
     )
+    if any(
+        t.side == "txt" and not config.towers[t.name].data.get("vocab") for t in wanted
+    ):
+        said += (
+            "; text is read with the bundled vocabulary, which is not the one that"
+            " SigLIP 2 was trained with (towers.text.data.vocab)"
+        )
     if found.kept:
         said += f"; from scratch, because config.dim is another: {' '.join(found.kept)}"
     for option, scalar, leaf in (

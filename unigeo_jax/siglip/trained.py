@@ -6,12 +6,12 @@ import pathlib
 from typing import Any
 
 from unigeo_jax import model
-from unigeo_jax.siglip import convert, start
+from unigeo_jax.siglip import convert, files, start
 
 
 def towers_of(
     config: Any, params: Any, image: str, text: str, path: pathlib.Path
-) -> convert.Trained:
+) -> files.Weights:
     """An image and a text tower with the temperature, and the bias, of their pair.
 
     Args:
@@ -44,4 +44,5 @@ def towers_of(
         scalars["b"] = float(params["logit_bias"][pair])
     shared = config.share_image_towers and image == "street"
     picture = params["aerial" if shared else image]
-    return convert.Trained(path, {"img": picture, "txt": params[text]}, scalars)
+    trees = {"img": picture, "txt": params[text]}
+    return convert.in_memory(path, trees, scalars)
