@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from unigeo_jax.nn import fourier, layers
+from unigeo_jax.nn import fourier, layers, pointwise
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "equal_earth.json"
 SMALL = {"sigmas": (1.0, 4.0, 16.0), "frequencies": 8, "heads": 4, "mlp_ratio": 2}
@@ -86,7 +86,7 @@ def test_the_encoder_equals_its_description_step_by_step():
     front = np.broadcast_to(params["registers"], (5, 2, 16))
     x = jnp.asarray(np.concatenate([front, tokens], axis=1))
     for i in range(2):
-        block = layers.Encoder1DBlock(4, 2, layers.gelu_erf, 1e-5)
+        block = layers.Encoder1DBlock(4, 2, pointwise.gelu_erf, 1e-5)
         block_params = {"params": params["Transformer"][f"encoderblock_{i}"]}
         x = jax.jit(block.apply)(block_params, x)
     expected = x[:, 2:].mean(axis=1)

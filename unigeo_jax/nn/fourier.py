@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from unigeo_jax.nn import layers
+from unigeo_jax.nn import layers, pointwise
 
 # Equal Earth (Savric, Patterson and Jenny 2018), then scaled so that x spans [-1, 1].
 A1, A2, A3, A4 = 1.340264, -0.081106, 0.000893, 0.003796
@@ -164,7 +164,7 @@ class LatLonEncoder(nn.Module):
                 self.depth,
                 self.heads,
                 self.mlp_ratio,
-                activation=layers.gelu_erf,
+                activation=pointwise.gelu_erf,
                 epsilon=1e-5,
                 dropout=self.dropout,
                 final_norm=False,

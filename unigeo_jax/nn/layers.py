@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 from flax import traverse_util
 
+from unigeo_jax.nn import pointwise
+
 Remat = Literal["none", "full", "dots"]
 
 # Added to the logits of masked keys. Finite, so that a row whose keys are all
@@ -26,32 +28,6 @@ Remat = Literal["none", "full", "dots"]
 MASKED = -1e30
 
 _xavier = nn.initializers.xavier_uniform()
-
-
-@jax.custom_vjp
-def gelu_tanh(x: jax.Array) -> jax.Array:
-    """Return GELU by its tanh approximation (big_vision, SigLIP 2).
-
-    0.5 x (1 + tanh u), u = sqrt(2/pi) (x + 0.044715 x^3). The gradient is written out
-    so that only `x` is kept for it: the widest array of a block, once instead of twice.
-    """
-    return jax.nn.gelu(x, approximate=True)
-
-
-def _gelu_tanh_gradient(x: jax.Array, g: jax.Array) -> tuple[jax.Array]:
-    slope, cubic = math.sqrt(2.0 / math.pi), 0.044715
-    square = x * x
-    t = jnp.tanh(slope * x * (1.0 + cubic * square))
-    inner = slope * (1.0 + 3.0 * cubic * square)
-    return (g * (0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * inner),)
-
-
-gelu_tanh.defvjp(lambda x: (gelu_tanh(x), x), _gelu_tanh_gradient)
-
-
-def gelu_erf(x: jax.Array) -> jax.Array:
-    """Return exact GELU (the released coordinate encoder of UniGeoCLIP)."""
-    return jax.nn.gelu(x, approximate=False)
 
 
 def l2_normalise(x: jax.Array) -> jax.Array:
@@ -212,7 +188,7 @@ class MlpBlock(nn.Module):
     """Dense, GELU, Dense; `hidden` is the inner width."""
 
     hidden: int
-    activation: Callable[[jax.Array], jax.Array] = gelu_tanh
+    activation: Callable[[jax.Array], jax.Array] = pointwise.gelu_tanh
     dropout: float = 0.0
     dtype: Any = jnp.float32
 
@@ -234,7 +210,7 @@ class Encoder1DBlock(nn.Module):
 
     heads: int
     mlp_ratio: float = 4.0
-    activation: Callable[[jax.Array], jax.Array] = gelu_tanh
+    activation: Callable[[jax.Array], jax.Array] = pointwise.gelu_tanh
     epsilon: float = 1e-6
     dropout: float = 0.0
     dtype: Any = jnp.float32
@@ -242,10 +218,10 @@ class Encoder1DBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, mask_bp: jax.Array | None = None) -> jax.Array:
-        y = nn.LayerNorm(self.epsilon, dtype=self.dtype)(x)
+        y = pointwise.LayerNorm(self.epsilon, dtype=self.dtype)(x)
         y = MultiHeadDotProductAttention(self.heads, self.dtype)(y, y, mask_bp)
         x = x + _dropout(self.dropout, self.train, y)
-        y = nn.LayerNorm(self.epsilon, dtype=self.dtype)(x)
+        y = pointwise.LayerNorm(self.epsilon, dtype=self.dtype)(x)
         hidden = round(self.mlp_ratio * x.shape[-1])
         mlp = MlpBlock(hidden, self.activation, self.dropout, self.dtype)
         return x + _dropout(self.dropout, self.train, mlp(y, self.train))
@@ -266,7 +242,7 @@ class Transformer(nn.Module):
     depth: int
     heads: int
     mlp_ratio: float = 4.0
-    activation: Callable[[jax.Array], jax.Array] = gelu_tanh
+    activation: Callable[[jax.Array], jax.Array] = pointwise.gelu_tanh
     epsilon: float = 1e-6
     dropout: float = 0.0
     final_norm: bool = True
@@ -299,7 +275,9 @@ class Transformer(nn.Module):
             for layer in range(self.depth):
                 x = block(name=f"encoderblock_{layer}", **options)(x, mask_bp)
         if self.final_norm:
-            x = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="encoder_norm")(x)
+            x = pointwise.LayerNorm(
+                self.epsilon, dtype=self.dtype, name="encoder_norm"
+            )(x)
         return x
 
 
@@ -375,6 +353,6 @@ class MAPHead(nn.Module):
         probe = self.param("probe", _xavier, (1, 1, w), jnp.float32)
         probe = probe.astype(self.dtype)
         x = MultiHeadDotProductAttention(self.heads, self.dtype)(probe, x, mask_bp)
-        y = nn.LayerNorm(self.epsilon, dtype=self.dtype)(x)
+        y = pointwise.LayerNorm(self.epsilon, dtype=self.dtype)(x)
         x = x + MlpBlock(round(self.mlp_ratio * w), dtype=self.dtype)(y)
         return x[:, 0]
