@@ -52,7 +52,7 @@ class LayerNorm(nn.Module):
         shape = (x.shape[-1],)
         scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
-        return _normalise(x, scale, bias, self.epsilon).astype(self.dtype)
+        return jnp.asarray(_normalise(x, scale, bias, self.epsilon), self.dtype)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
