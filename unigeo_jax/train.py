@@ -172,18 +172,14 @@ def fit(
     run = prepare(config, mesh, pipeline.example_batch(readers))
     evaluator = make_evaluator(config, mesh, run.task, readers, data_dir)
     positions = pipeline.positions(index, config)
-    # Where the state comes from: 1. this workdir's newest checkpoint, 2. scratch, and
-    # into that 3. the arrays of config.init.siglip.
+    # The state: 1. this workdir's newest checkpoint, else 2. scratch and config.init.
     saves = checkpoint.Checkpoints(folder / "checkpoints", config.checkpoint.keep)
     start = saves.latest() or 0
-    imports = None
-    if config.init.siglip and not start:
-        imports = siglip.plan(config, run.abstract.params)
+    imports = None if start else siglip.plan(config, run.abstract.params)
     workdir.claim(folder, config)
     state = saves.restore(start, run.abstract) if start else run.init()
     if imports:
-        params = siglip.fill(imports, state.params)
-        state = dataclasses.replace(state, params=params)
+        state = dataclasses.replace(state, params=siglip.fill(imports, state.params))
         workdir.say(imports.said)
     workdir.say(
         f"{count(state.params):,} parameters, {mesh.size} devices, from step {start}"
