@@ -73,7 +73,7 @@ def training(size: str, init: str = "") -> ConfigDict:
     config.dim = 128 if mini else VIT[size]["width"]
     # Aerial and street through the same weights, those of `aerial`.
     config.share_image_towers = False
-    config.init = imported(init)
+    config.init = start(init)
     config.dtype = "auto"  # float32 on CPU, bfloat16 on accelerators
     config.log_every = 10
     config.max_skips = 20  # steps in a row that may be not finite
@@ -117,12 +117,12 @@ def training(size: str, init: str = "") -> ConfigDict:
     return config
 
 
-def imported(path: str) -> dict[str, Any]:
-    """What training starts from, if not from scratch."""
+def start(siglip: str) -> dict[str, Any]:
+    """What towers start from, if not from scratch."""
     return {
-        # A SigLIP file that aerial, street and text towers start from: npz of
-        # big_vision, safetensors of Hugging Face, or the folder of one.
-        "siglip": path,
+        # A SigLIP file for aerial, street and text towers: npz of big_vision,
+        # safetensors of Hugging Face, or the folder of one.
+        "siglip": siglip,
         "towers": (),  # which of them; (): all
         "temperature": False,  # its temperature too, for every pair
         "bias": False,  # its logit bias too, with loss.kind=sigmoid

@@ -29,7 +29,7 @@ def tiny(size, batch=PLACES):
         config.towers.coords = five_modal.mini(width=32)["coords"]
         for tower in config.towers.values():
             tower.net.depth, tower.net.dropout = 1, 0.1
-        config.towers.text.net.update(depth=2, scan=True, remat="dots", vocab_size=256)
+        config.towers.text.net.update(depth=2, scan=True, remat="dots")
     return config
 
 

@@ -172,8 +172,15 @@ def fit(
     run = prepare(config, mesh, pipeline.example_batch(readers))
     evaluator = make_evaluator(config, mesh, run.task, readers, data_dir)
     positions = pipeline.positions(index, config)
+    # The state: 1. this workdir's newest checkpoint, else 2. scratch and config.init.
     saves = checkpoint.Checkpoints(folder / "checkpoints", config.checkpoint.keep)
-    state, start = first_state(config, folder, run, saves)
+    start = saves.latest() or 0
+    imports = None if start else siglip.plan(config, run.abstract.params)
+    workdir.claim(folder, config)
+    state = saves.restore(start, run.abstract) if start else run.init()
+    if imports:
+        state = dataclasses.replace(state, params=siglip.fill(imports, state.params))
+        workdir.say(imports.said)
     workdir.say(
         f"{count(state.params):,} parameters, {mesh.size} devices, from step {start}"
     )
@@ -191,29 +198,6 @@ def fit(
         writer.close()
         saves.close()
     return state
-
-
-def first_state(
-    config: Any, folder: pathlib.Path, run: Prepared, saves: checkpoint.Checkpoints
-) -> tuple[TrainState, int]:
-    """Claims the folder and returns where training begins, and its step.
-
-    1. The newest checkpoint of this workdir, or 2. scratch, and into that 3. the arrays
-    of config.init.siglip.
-    """
-    start = saves.latest() or 0
-    imports = None
-    if config.init.siglip and not start:
-        imports = siglip.plan(config, run.abstract.params)
-    workdir.claim(folder, config)
-    if start:
-        return saves.restore(start, run.abstract), start
-    state = run.init()
-    if imports:
-        params = siglip.fill(imports, state.params)
-        state = dataclasses.replace(state, params=params)
-        workdir.say(imports.said)
-    return state, 0
 
 
 def restore_params(folder: pathlib.Path) -> tuple[Any, Any, int]:

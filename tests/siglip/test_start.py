@@ -66,6 +66,7 @@ def zeros(abstract):
 def filled(config, **layout):
     abstract = prepared(config, **layout).abstract.params
     plan = start.plan(config, abstract)
+    assert plan is not None
     params = start.fill(plan, zeros(abstract))
     jax.tree.map(
         lambda x, a: x.sharding == a.sharding or pytest.fail(), params, abstract

@@ -23,8 +23,10 @@ class Start(NamedTuple):
     said: str
 
 
-def plan(config: Any, params: Any) -> Start:
+def plan(config: Any, params: Any) -> Start | None:
     """Match the file of `config.init.siglip` with the towers; reads no values.
+
+    Returns None if no file is named.
 
     Args:
       config: the whole config; reads `init`, `towers`, `loss`.
@@ -34,6 +36,8 @@ def plan(config: Any, params: Any) -> Start:
       ValueError: no such file, or one that does not fit; the message says how.
     """
     init, loss = config.init, config.loss
+    if not init.siglip:
+        return None
     weights = files.open_weights(init.siglip)
     wanted = [
         _tower(name, config.towers[name], params[name])
