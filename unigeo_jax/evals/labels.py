@@ -27,7 +27,7 @@ REVEALERS = (
     *("satellite", "nightlights", "elevation", "vegetation", "landcover", "climate"),
     *("text", "population", "demographics", "mobility"),
 )
-ROWS = {"regression": 6000, "classification": 3000}  # a task, drawn at random
+ROWS = {"regression": 6000, "classification": 2500}  # a task, drawn at random
 FEWEST_OF_CLASS = 15
 EARTH_SPLITS = ("train", "val", "test", "near")
 

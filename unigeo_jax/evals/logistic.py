@@ -23,14 +23,39 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg
 
 from unigeo_jax.evals.folds import Folds
 
-PENALTIES = (1000.0, 100.0, 10.0, 1.0, 0.1)  # strong to weak
+PENALTIES = (1000.0, 100.0, 10.0, 1.0)  # strong to weak
 HISTORY = 10
 MAX_ITERATIONS = 400
 # Of the gradient at zero weights: while penalties are compared, and in the last fit.
 ROUGH, FINE = 3e-3, 2e-4
+
+
+class Axes(NamedTuple):
+    """Standardised features (n, d), the eigenvalues of their products, the vectors."""
+
+    x_nd: np.ndarray
+    value_d: np.ndarray
+    axis_dd: np.ndarray
+
+
+def principal_axes(x_nd: np.ndarray) -> Axes:
+    """What all fits on some features share, whatever the labels and folds.
+
+    Raises:
+      ValueError: features are not finite.
+    """
+    if not np.isfinite(x_nd).all():
+        raise ValueError("logistic: features are not finite; allowed: finite numbers")
+    x_nd = np.asarray(x_nd, np.float64)
+    x_nd = (x_nd - x_nd.mean(0)) / np.maximum(x_nd.std(0), 1e-12)
+    value_d, axis_dd = scipy.linalg.eigh(
+        x_nd.T @ x_nd, driver="evd", check_finite=False
+    )
+    return Axes(x_nd, np.maximum(value_d, 0), axis_dd)
 
 
 class _Problem(NamedTuple):
@@ -66,6 +91,7 @@ def logistic(
     folds: Folds,
     penalties: tuple[float, ...] = PENALTIES,
     tolerance: float = FINE,
+    axes: Axes | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Predicts the class of every row from the fits of its fold.
 
@@ -76,6 +102,7 @@ def logistic(
       x_nd: finite features. label_n: classes 0, 1, ...; a class may be missing in a
         fold, where it is then never predicted.
       penalties: strong to weak.
+      axes: `principal_axes` of the features, where they are known already.
 
     Returns:
       int (n,) classes, and the penalties taken, (k,).
@@ -83,8 +110,6 @@ def logistic(
     Raises:
       ValueError: features are not finite, or there is one class only.
     """
-    if not np.isfinite(x_nd).all():
-        raise ValueError("logistic: features are not finite; allowed: finite numbers")
     classes = int(label_n.max()) + 1
     if len(np.unique(label_n)) < 2:
         raise ValueError(f"logistic: got one class in {len(label_n)} rows; allowed: 2+")
@@ -92,7 +117,8 @@ def logistic(
     count = len(folds.inner_kn)
     score_af = np.empty((len(penalties), count, 2))
     v_fdy = None
-    solved = _Solver(x_nd, label_n, inner_fn, classes, ROUGH)
+    axes = axes or principal_axes(x_nd)
+    solved = _Solver(axes, label_n, inner_fn, classes, ROUGH)
     for a, penalty in enumerate(penalties):
         z_nfy, v_fdy = solved.fit(np.full(count, penalty), v_fdy)
         for f in range(count):
@@ -101,7 +127,7 @@ def logistic(
     best_f = [int(np.lexsort((s[:, 1], -s[:, 0]))[0]) for s in score_af.swapaxes(0, 1)]
     chosen_f = np.asarray(penalties)[best_f]
     outer_fn = np.stack([inner_n >= 0 for inner_n in folds.inner_kn])
-    solved = _Solver(x_nd, label_n, outer_fn, classes, tolerance)
+    solved = _Solver(axes, label_n, outer_fn, classes, tolerance)
     z_nfy, _ = solved.fit(chosen_f, None)
     out_n = np.full(len(label_n), -1)
     for k, (train, test) in enumerate(folds.parts()):
@@ -122,21 +148,20 @@ class _Solver:
 
     def __init__(
         self,
-        x_nd: np.ndarray,
+        axes: Axes,
         label_n: np.ndarray,
         mask_fn: np.ndarray,
         classes: int,
         tolerance: float,
     ) -> None:
-        x_nd = np.asarray(x_nd, np.float64)
-        x_nd = (x_nd - x_nd.mean(0)) / np.maximum(x_nd.std(0), 1e-12)
+        self._x_nd, self._value_d, self._axis_dd = axes
+        x_nd = self._x_nd
         spread_fd = np.stack([x_nd[m].std(0) for m in mask_fn])
         self._scale_fd = np.pad(
             np.where(spread_fd < 1e-6, 1, spread_fd), ((0, 0), (0, 1))
         )
         self._scale_fd[:, -1] = 0
-        self._value_d, self._axis_dd = np.linalg.eigh(x_nd.T @ x_nd)
-        self._x_nd, self._mask_nf = x_nd, mask_fn.T.astype(np.float32)
+        self._mask_nf = mask_fn.T.astype(np.float32)
         self._label_n = jnp.asarray(label_n, jnp.int32)
         self._classes, self._tolerance = classes, tolerance
 
@@ -147,7 +172,7 @@ class _Solver:
         n, d = self._x_nd.shape
         penalty_f = penalty_f * (2 if self._classes == 2 else 1)
         curvature = 1 / self._classes
-        width_d = np.sqrt(np.maximum(self._value_d, 0) * curvature + penalty_f.mean())
+        width_d = np.sqrt(self._value_d * curvature + penalty_f.mean())
         basis_dd = np.zeros((d + 1, d + 1))
         basis_dd[:d, :d] = self._axis_dd / width_d
         basis_dd[d, d] = 1 / np.sqrt(n * curvature)
@@ -221,22 +246,28 @@ def _step(problem: _Problem, state: _State) -> _State:
 
 def _two_loops(state: _State) -> jax.Array:
     """The L-BFGS direction; pairs without curvature have rho 0 and do nothing."""
-    r_fdy, alphas = state.g_fdy, []
-    order = [(state.iteration - 1 - i) % HISTORY for i in range(HISTORY)]
-    for i in order:
-        alpha_f = state.rho_if[i] * jnp.sum(state.s_ifdy[i] * r_fdy, (1, 2))
-        r_fdy = r_fdy - alpha_f[:, None, None] * state.q_ifdy[i]
-        alphas.append(alpha_f)
-    newest = state.q_ifdy[order[0]]
-    size_f = state.rho_if[order[0]] * jnp.sum(newest**2, (1, 2))
-    r_fdy = (
-        r_fdy
-        * jnp.where(size_f > 0, 1 / jnp.maximum(size_f, 1e-12), 1.0)[:, None, None]
-    )
-    for i, alpha_f in zip(reversed(order), reversed(alphas), strict=True):
-        beta_f = state.rho_if[i] * jnp.sum(state.q_ifdy[i] * r_fdy, (1, 2))
-        r_fdy = r_fdy + (alpha_f - beta_f)[:, None, None] * state.s_ifdy[i]
-    return r_fdy
+
+    def back(i: jax.Array, carried: tuple) -> tuple:
+        r_fdy, alpha_if = carried
+        at = (state.iteration - 1 - i) % HISTORY
+        alpha_f = state.rho_if[at] * jnp.sum(state.s_ifdy[at] * r_fdy, (1, 2))
+        r_fdy = r_fdy - alpha_f[:, None, None] * state.q_ifdy[at]
+        return r_fdy, alpha_if.at[at].set(alpha_f)
+
+    def forth(i: jax.Array, carried: tuple) -> tuple:
+        r_fdy, alpha_if = carried
+        at = (state.iteration + i) % HISTORY
+        beta_f = state.rho_if[at] * jnp.sum(state.q_ifdy[at] * r_fdy, (1, 2))
+        step_f = alpha_if[at] - beta_f
+        return r_fdy + step_f[:, None, None] * state.s_ifdy[at], alpha_if
+
+    carried = (state.g_fdy, jnp.zeros_like(state.rho_if))
+    r_fdy, alpha_if = jax.lax.fori_loop(0, HISTORY, back, carried)
+    at = (state.iteration - 1) % HISTORY
+    size_f = state.rho_if[at] * jnp.sum(state.q_ifdy[at] ** 2, (1, 2))
+    scale_f = jnp.where(size_f > 0, 1 / jnp.maximum(size_f, 1e-12), 1.0)
+    carried = (r_fdy * scale_f[:, None, None], alpha_if)
+    return jax.lax.fori_loop(0, HISTORY, forth, carried)[0]
 
 
 def _line_search(
