@@ -20,6 +20,7 @@ Writes {"machine", "command", "quick", "rows": [{"probe", "features", "ours_firs
 import pathlib
 import sys
 import time
+from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
@@ -68,7 +69,7 @@ def scikit_ridge(x_nd: np.ndarray, y_ny: np.ndarray, split: folds.Folds) -> np.n
         best_y = error_ay.argmin(0)
         scaler = StandardScaler().fit(x_nd[train])
         train_nd, test_nd = scaler.transform(x_nd[train]), scaler.transform(x_nd[test])
-        penalty_y = np.asarray(probe.PENALTIES)[best_y]
+        penalty_y: Any = np.asarray(probe.PENALTIES)[best_y]
         model = Ridge(alpha=penalty_y).fit(train_nd, y_ny[train])
         out_ny[test] = model.predict(test_nd)
     return out_ny
@@ -126,7 +127,10 @@ def measure(name: str, which: str, n: int) -> dict:
             [statistics.r2(y_ny[:, y], value[:, y]) for y in range(y_ny.shape[1])]
             for value in (ours.value_ny, theirs)
         ]
-        score, difference = np.mean(scores[0]), np.abs(np.subtract(*scores)).max()
+        score, difference = (
+            np.mean(scores[0]),
+            np.abs(np.subtract(scores[0], scores[1])).max(),
+        )
     else:
         first_s, _ = timed(logistic.logistic, x_nd, label_n, split)
         ours_s, (ours, penalty_f) = timed(logistic.logistic, x_nd, label_n, split)

@@ -21,6 +21,7 @@ import json
 import pathlib
 import sys
 import time
+from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
@@ -97,7 +98,7 @@ class Run:
         path = folder / "config.json"
         try:
             self.about = json.loads(path.read_text(encoding="utf-8"))
-            self.config = _tuples(ConfigDict(self.about["config"]))
+            self.config: Any = _tuples(ConfigDict(self.about["config"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"--workdir {folder}: config.json: {error!r}") from error
         if "coords" not in self.config.towers:
@@ -280,7 +281,7 @@ def main(argv: list[str]) -> None:
     from unigeo_jax import workdir
     from unigeo_jax.data import datasets
 
-    folder = pathlib.Path(WORKDIR.value)
+    folder = pathlib.Path(WORKDIR.value or "")
     data_dir = pathlib.Path(DATA_DIR.value or datasets.default_data_dir())
     workdir.compilation_cache(data_dir / ".xla")
     try:

@@ -102,10 +102,9 @@ def cell_mean(
     Cells from resolution 5 up to 0, then the mean of all: what a look-up table knows.
     """
     places = list(zip(np.asarray(lat).tolist(), np.asarray(lon).tolist(), strict=True))
-    finest = [h3.latlng_to_cell(*at, H3_RESOLUTIONS[0]) for at in places]
     cells = np.array(
         [
-            [h3.str_to_int(h3.cell_to_parent(c, r)) for c in finest]
+            [h3.str_to_int(h3.latlng_to_cell(*at, r)) for at in places]
             for r in H3_RESOLUTIONS
         ]
     )

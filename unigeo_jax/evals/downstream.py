@@ -38,7 +38,7 @@ class Options(NamedTuple):
     """What is run; `report` gets one line a step."""
 
     seeds: int = 3  # leave-region-out has one: its regions are what they are
-    kinds: tuple[folds.Kind, ...] = folds.KINDS
+    kinds: tuple[str, ...] = folds.KINDS
     probes: tuple[str, ...] = ("linear", "knn")
     count: int = 5
     buffer_km: float = 0.0

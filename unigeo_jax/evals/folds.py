@@ -12,7 +12,7 @@ Random folds reward interpolation: the neighbour of a test row is in the trainin
 import hashlib
 import pathlib
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy.spatial
@@ -20,8 +20,7 @@ from numpy.typing import ArrayLike
 
 from unigeo_jax.data import splits
 
-Kind = Literal["random", "blocked", "region"]
-KINDS: tuple[Kind, ...] = ("random", "blocked", "region")
+KINDS = ("random", "blocked", "region")
 
 
 class Folds(NamedTuple):
@@ -32,7 +31,7 @@ class Folds(NamedTuple):
       row is tested in k, or lies in the buffer around its test rows.
     """
 
-    kind: Kind
+    kind: str
     seed: int
     fold_n: np.ndarray
     inner_kn: np.ndarray
@@ -44,7 +43,7 @@ class Folds(NamedTuple):
 
 
 def make(
-    kind: Kind,
+    kind: str,
     lat: ArrayLike,
     lon: ArrayLike,
     *,
@@ -166,7 +165,7 @@ def write(path: pathlib.Path, folds: Folds, lat: np.ndarray, lon: np.ndarray) ->
 
 
 def _units(
-    kind: Kind,
+    kind: str,
     lat: np.ndarray,
     lon: np.ndarray,
     block_deg: float,

@@ -224,7 +224,8 @@ def _geolocation(geolocation: Mapping[str, Any]) -> list[str]:
         most = max(result, key=lambda name: name.count("+"))
         entry = result[most]
         if "km" in entry and "at" in entry:
-            parts.append(f"<figure>{charts.error_map(*entry['at'].T, entry['km'])}")
+            lat, lon = entry["at"].T
+            parts.append(f"<figure>{charts.error_map(lat, lon, entry['km'])}")
             parts.append(f"<figcaption>{html.escape(most)}: error of the best of the")
             parts.append(" gallery, blue 10 km, red 10,000 km</figcaption></figure>")
     return parts
