@@ -30,7 +30,7 @@ MAX_LOAD = 0.5  # of the last minute, at the start
 PAUSE_S = 0.3  # between turns: threads that spin after their work fall asleep
 PACKAGES = (
     *("jax", "jaxlib", "libtpu", "numpy", "torch", "open_clip_torch"),
-    "transformers",
+    *("transformers", "scikit-learn", "faiss-cpu"),
 )
 CPU_FLAGS = r"\b(avx2|avx512f|avx512_bf16|avx512_fp16|amx_tile|amx_bf16|amx_int8)\b"
 

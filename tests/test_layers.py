@@ -34,7 +34,7 @@ ARROWS: dict[str, set[str]] = {
     "workdir": {"types"},
     "watchdog": {"types"},
     "data": {"modalities", "types"},
-    "evals": {"data", "types"},
+    "evals": {"data", "nn", "types"},
     "siglip": {"model", "modalities", "nn", "checkpoint", "types"},
     "train": {
         *("tasks", "optim", "sharding", "checkpoint", "metrics", "evals", "data"),

@@ -306,6 +306,33 @@ def make_evaluator(
     data_dir: pathlib.Path | None,
 ) -> Callable[[Any], dict[str, dict]]:
     """Returns params -> {split: retrieval result} over `config.eval.splits`."""
+    galleries = make_galleries(config, mesh, task, readers, data_dir)
+    return lambda params: {
+        split: retrieval.run(*places) for split, places in galleries(params).items()
+    }
+
+
+class Gallery(NamedTuple):
+    """Places of one split as every modality sees them, ready for `retrieval.run`.
+
+    z: {modality: float32 (n, d)}; here: {modality: bool (n,)}; lat, lon in degrees.
+    """
+
+    z: dict[str, np.ndarray]
+    here: dict[str, np.ndarray]
+    lat: np.ndarray
+    lon: np.ndarray
+    block: np.ndarray
+
+
+def make_galleries(
+    config: Any,
+    mesh: Mesh,
+    task: tasks.Task,
+    readers: list[pipeline.Reader],
+    data_dir: pathlib.Path | None,
+) -> Callable[[Any], dict[str, Gallery]]:
+    """Returns params -> {split: Gallery} over `config.eval.splits`."""
     names = [name for name, _, _ in readers]
     batch = -(-config.eval.batch // mesh.size) * mesh.size
     splits = {
@@ -321,7 +348,7 @@ def make_evaluator(
     # the mesh may order devices otherwise than by process.
     embed = jax.jit(embed, out_shardings=sharding.replicated(mesh))
 
-    def one_split(params: Any, source: Any, index: dict[str, np.ndarray]) -> dict:
+    def one_split(params: Any, source: Any, index: dict[str, np.ndarray]) -> Gallery:
         z, here, numbers = [], [], []
         for local in pipeline.gallery(
             source, index, readers, size=config.eval.gallery, batch=batch
@@ -332,7 +359,7 @@ def make_evaluator(
             here.append(np.asarray(here_mb)[:, real])
             numbers.append(np.asarray(index_b)[real])
         order = np.concatenate(numbers)
-        return retrieval.run(
+        return Gallery(
             dict(zip(names, np.concatenate(z, axis=1), strict=True)),
             dict(zip(names, np.concatenate(here, axis=1), strict=True)),
             index["lat"][order],

@@ -111,7 +111,7 @@ def claim(folder: pathlib.Path, config: Any) -> None:
         "config": json.loads(config.to_json()),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "python": sys.version.split()[0],
-        "commit": _commit(),
+        "commit": commit(),
     }
     write_json(folder / "config.json", about)
 
@@ -136,7 +136,7 @@ def _flat(tree: dict, prefix: str = "") -> dict[str, Any]:
     return out
 
 
-def _commit() -> str:
+def commit() -> str:
     """Commit of the source tree the package runs from, '+' if it has local changes."""
     here = pathlib.Path(__file__).parent
     try:

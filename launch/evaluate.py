@@ -1,0 +1,296 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Judges a trained workdir: retrieval, geolocation, probes beside honest baselines.
+
+python launch/evaluate.py --workdir=DIR [--tasks=DIR ...] [--peers=geoclip] [--seeds=3]
+    [--out=DIR]
+
+Writes to --out (default <workdir>/evaluation): results.json, report.html, folds/ with a
+hash each, and predictions/, one Parquet file a task with every out-of-fold prediction.
+results.json: {"retrieval": {split: as in eval/<step>.json, with every subset of
+modalities as a query}, "geolocation": {split: {query: ...}}, "downstream": {task:
+{"random"|"blocked"|"region-<column>": {encoder: {"score", "std", "metric", "n",
+...}}}}, "tasks", "folds", "efficiency", "run"}. unigeo_jax/evals/downstream.py says
+what an entry holds. Scores whose label the encoder's inputs reveal are marked: `leak`.
+
+Exit codes: 0 done, 1 error, 2 usage.
+"""
+
+import itertools
+import json
+import pathlib
+import sys
+import time
+from typing import Any
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from absl import app, flags, logging
+
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a trained run.")
+TASKS = flags.DEFINE_multi_string("tasks", [], "Folders with tasks.json and CSVs.")
+PEERS = flags.DEFINE_list("peers", [], "Encoders beside ours: geoclip.")
+SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds of the folds.", lower_bound=1)
+OUT = flags.DEFINE_string("out", None, "Where to write; default <workdir>/evaluation.")
+DATA_DIR = flags.DEFINE_string(
+    "data_dir",
+    None,
+    "Folder of the datasets; default $UNIGEO_DATA_DIR, else the user's cache.",
+)
+PROBES = flags.DEFINE_list("probes", ["linear"], "Of linear, knn, mlp, lightgbm.")
+SPLITS = flags.DEFINE_list("splits", ["random", "blocked", "region"], "Kinds of folds.")
+BUFFER_KM = flags.DEFINE_float(
+    "buffer_km",
+    0.0,
+    "Training rows so near a test row are dropped; not if random.",
+    0.0,
+)
+ROWS = flags.DEFINE_integer("rows", None, "Rows a task at most, drawn at random.")
+GALLERY = flags.DEFINE_integer(
+    "gallery", 120_000, "Coordinates among which places are located.", 1
+)
+BUILTIN = flags.DEFINE_bool("builtin", True, "--nobuiltin: only the tasks of --tasks.")
+
+RECALLS = (1, 5, 10, 20, 50, 100)
+# What each tower's input reveals of a label, in the words of evals/labels.py.
+REVEALS = {
+    "aerial": ("satellite",),
+    "street": ("satellite", "elevation"),  # rendered from the heights
+    "dsm": ("elevation",),
+    "text": ("text",),
+    "poi": ("population", "text"),
+    "demographics": ("demographics", "population"),
+    "mobility": ("mobility",),
+    "night": ("nightlights",),
+}
+
+
+def read_flags(argv: list[str]) -> list[str]:
+    """Parses the command line; what is wrong with it becomes one line and exit 2."""
+    try:
+        rest = flags.FLAGS(argv)
+        if len(rest) > 1:
+            raise ValueError(f"unexpected arguments: {' '.join(rest[1:])}")
+        if WORKDIR.value is None:
+            raise ValueError("--workdir=DIR is required: a folder that train.py wrote")
+        if unknown := sorted(set(PEERS.value) - {"geoclip"}):
+            raise ValueError(f"--peers: got {', '.join(unknown)}; allowed: geoclip")
+    except (flags.Error, ValueError) as error:
+        sys.exit(fail(error, 2))
+    return rest
+
+
+def fail(error: object, code: int) -> int:
+    """Prints the error and returns the exit code."""
+    print(f"error: {error}", file=sys.stderr)
+    return code
+
+
+class Run:
+    """A workdir brought back: its newest parameters, fresh ones, and how to embed."""
+
+    def __init__(self, folder: pathlib.Path, data_dir: pathlib.Path) -> None:
+        from ml_collections import ConfigDict
+
+        from unigeo_jax import checkpoint, modalities, sharding, train
+        from unigeo_jax.data import pipeline
+
+        path = folder / "config.json"
+        try:
+            self.about = json.loads(path.read_text(encoding="utf-8"))
+            self.config: Any = _tuples(ConfigDict(self.about["config"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"--workdir {folder}: config.json: {error!r}") from error
+        if "coords" not in self.config.towers:
+            raise ValueError(
+                f"--workdir {folder}: towers {', '.join(self.config.towers)};"
+                " allowed: a run that has a tower named coords"
+            )
+        mesh = sharding.make_mesh(**self.config.mesh)
+        readers = pipeline.readers(self.config.towers, modalities.get)
+        prepared = train.prepare(self.config, mesh, pipeline.example_batch(readers))
+        saves = checkpoint.Checkpoints(
+            folder / "checkpoints", self.config.checkpoint.keep
+        )
+        self.step = saves.latest()
+        if self.step is None:
+            raise ValueError(f"--workdir {folder}: no checkpoint; train it first")
+        self.params = saves.restore(self.step, prepared.abstract).params
+        self.untrained = prepared.init().params
+        saves.close()
+        self.galleries = train.make_galleries(
+            *(self.config, mesh, prepared.task, readers, data_dir)
+        )
+
+    def embed_coords(self, params):
+        """Returns (lat, lon) in degrees -> float32 (n, d) unit vectors."""
+        import jax
+        import numpy as np
+
+        from unigeo_jax import tasks
+
+        model = tasks.build_model(self.config, tasks.compute_dtype(self.config.dtype))
+
+        @jax.jit
+        def embed(params, latlon_b2):
+            return model.apply({"params": params}, "coords", latlon_b2, method="embed")
+
+        def place(lat, lon):
+            latlon = np.stack([lat, lon], -1).astype(np.float32)
+            return np.asarray(embed(params, latlon))
+
+        return place
+
+
+def _tuples(config):
+    """Turns the lists that JSON made of tuples back: linen wants hashable fields."""
+    for key, value in config.items():
+        if isinstance(value, list):
+            with config.ignore_type():
+                config[key] = tuple(value)
+        elif hasattr(value, "items"):
+            _tuples(value)
+    return config
+
+
+def retrieve(galleries: dict) -> dict:
+    """Every pair, and every subset of the other modalities together, of each split."""
+    from unigeo_jax.evals import retrieval
+
+    result = {}
+    for split, places in galleries.items():
+        names = list(places.z)
+        subsets = [
+            (query, target)
+            for target in names
+            for size in range(2, len(names))
+            for query in itertools.combinations([x for x in names if x != target], size)
+        ]
+        if len(names) > 6:
+            subsets = [s for s in subsets if len(s[0]) in (2, len(names) - 1)]
+        result[split] = retrieval.run(*places, k=RECALLS, ensembles=subsets)
+    return result
+
+
+def locate(run: Run, galleries: dict, count: int) -> dict:
+    """Places of each split among `count` land coordinates, by what is seen there."""
+    import numpy as np
+
+    from unigeo_jax.data import splits
+    from unigeo_jax.data.datasets import earth_crops
+    from unigeo_jax.evals import geolocation
+
+    anchors = earth_crops.table("anchors.npz")
+    lat, lon = anchors["lat"].astype(float), anchors["lon"].astype(float)
+    order = np.argsort(splits.hash_places("geolocation", lat, lon))[:count]
+    lat, lon = lat[order], lon[order]
+    gallery_gd = geolocation.embed_all(run.embed_coords(run.params), lat, lon)
+    return {
+        split: geolocation.run(
+            {name: z for name, z in places.z.items() if name != "coords"},
+            places.here,
+            *(places.lat, places.lon, gallery_gd, lat, lon),
+        )
+        for split, places in galleries.items()
+        if len(places.z) > 1
+    }
+
+
+def encoders(run: Run, data_dir: pathlib.Path) -> list:
+    """Ours, the same untrained, and the peers asked for."""
+    from unigeo_jax.data import datasets
+    from unigeo_jax.evals import entries, peers
+
+    _, index = datasets.load(run.config.data.name, run.config.data.split, data_dir)
+    saw = {r for name in run.config.towers for r in REVEALS.get(name, ())}
+    found = [
+        entries.Encoder(
+            *("coords", run.embed_coords(run.params), tuple(sorted(saw))),
+            (index["lat"], index["lon"]),
+        ),
+        entries.Encoder("untrained", run.embed_coords(run.untrained)),
+    ]
+    if "geoclip" in PEERS.value:
+        found.append(entries.Encoder("geoclip", peers.GeoClip().embed))
+    return found
+
+
+def evaluate(folder: pathlib.Path, data_dir: pathlib.Path, out: pathlib.Path) -> None:
+    """Does everything, saying how long each part took."""
+    from unigeo_jax import workdir
+    from unigeo_jax.evals import downstream, labels, report
+
+    began = time.monotonic()
+
+    def say(line: str) -> None:
+        workdir.say(f"{time.monotonic() - began:6.0f} s  {line}")
+
+    tasks = [
+        task for path in TASKS.value for task in labels.read_folder(pathlib.Path(path))
+    ]
+    run = Run(folder, data_dir)
+    judged = encoders(run, data_dir)
+    if BUILTIN.value:
+        name = run.config.data.name
+        name = name if name.split("/")[0] == "earth" else "earth"
+        tasks = labels.earth(name, data_dir, ROWS.value) + tasks
+    names = [task.name for task in tasks]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"--tasks: {', '.join(twice)} given twice; allowed: once")
+    say(f"step {run.step} of {folder}; {len(tasks)} tasks, {SEEDS.value} seeds")
+    galleries = run.galleries(run.params)
+    results = {"retrieval": retrieve(galleries)}
+    say("retrieval done")
+    results["geolocation"] = locate(run, galleries, GALLERY.value)
+    say("geolocation done")
+    results["downstream"], about = downstream.run(
+        tasks,
+        judged,
+        run.config.dim,
+        out,
+        downstream.Options(
+            seeds=SEEDS.value,
+            kinds=tuple(SPLITS.value),
+            probes=tuple(PROBES.value),
+            buffer_km=BUFFER_KM.value,
+            report=say,
+        ),
+    )
+    results |= about
+    results["run"] = {
+        "command": " ".join(["python", "launch/evaluate.py", *sys.argv[1:]]),
+        "workdir": str(folder),
+        "step": run.step,
+        "trained_at_commit": run.about.get("commit"),
+        "commit": workdir.commit(),
+        "versions": run.about.get("versions"),
+        "seeds": SEEDS.value,
+        "seconds": round(time.monotonic() - began),
+    }
+    report.write(out / "report.html", results, {e.name: e.embed for e in judged})
+    workdir.write_json(out / "results.json", report.plain(results))
+    say(f"in {out}: results.json report.html folds/ predictions/")
+    workdir.say(report.table(results))
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    logging.set_verbosity(logging.WARNING)
+    import jax
+
+    from unigeo_jax import workdir
+    from unigeo_jax.data import datasets
+
+    folder = pathlib.Path(WORKDIR.value or "")
+    data_dir = pathlib.Path(DATA_DIR.value or datasets.default_data_dir())
+    workdir.compilation_cache(data_dir / ".xla")
+    try:
+        evaluate(folder, data_dir, pathlib.Path(OUT.value or folder / "evaluation"))
+    except (ValueError, OSError) as error:
+        if isinstance(error, jax.errors.JAXTypeError):
+            raise
+        sys.exit(fail(error, 1))
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=read_flags)
