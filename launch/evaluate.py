@@ -92,7 +92,7 @@ class Run:
     def __init__(self, folder: pathlib.Path, data_dir: pathlib.Path) -> None:
         from ml_collections import ConfigDict
 
-        from unigeo_jax import checkpoint, modalities, sharding, train
+        from unigeo_jax import checkpoint, galleries, modalities, sharding, train
         from unigeo_jax.data import pipeline
 
         path = folder / "config.json"
@@ -118,7 +118,7 @@ class Run:
         self.params = saves.restore(self.step, prepared.abstract).params
         self.untrained = prepared.init().params
         saves.close()
-        self.galleries = train.make_galleries(
+        self.galleries = galleries.make(
             *(self.config, mesh, prepared.task, readers, data_dir)
         )
 

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.sharding import Mesh
 
 from unigeo_jax import (
     checkpoint,
+    galleries,
     metrics,
     modalities,
     optim,
@@ -306,69 +306,9 @@ def make_evaluator(
     data_dir: pathlib.Path | None,
 ) -> Callable[[Any], dict[str, dict]]:
     """Returns params -> {split: retrieval result} over `config.eval.splits`."""
-    galleries = make_galleries(config, mesh, task, readers, data_dir)
+    embedded = galleries.make(config, mesh, task, readers, data_dir)
     return lambda params: {
-        split: retrieval.run(*places) for split, places in galleries(params).items()
-    }
-
-
-class Gallery(NamedTuple):
-    """Places of one split as every modality sees them, ready for `retrieval.run`.
-
-    z: {modality: float32 (n, d)}; here: {modality: bool (n,)}; lat, lon in degrees.
-    """
-
-    z: dict[str, np.ndarray]
-    here: dict[str, np.ndarray]
-    lat: np.ndarray
-    lon: np.ndarray
-    block: np.ndarray
-
-
-def make_galleries(
-    config: Any,
-    mesh: Mesh,
-    task: tasks.Task,
-    readers: list[pipeline.Reader],
-    data_dir: pathlib.Path | None,
-) -> Callable[[Any], dict[str, Gallery]]:
-    """Returns params -> {split: Gallery} over `config.eval.splits`."""
-    names = [name for name, _, _ in readers]
-    batch = -(-config.eval.batch // mesh.size) * mesh.size
-    splits = {
-        split: datasets.load(config.data.name, split, data_dir)
-        for split in config.eval.splits
-    }
-
-    def embed(params: Any, rows: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
-        here_mb = jnp.stack([rows["here"][name] for name in names])
-        return task.embed(params, rows["x"]), here_mb, rows["index"]
-
-    # Every process gets the whole of it; rows tell by `index` who they are, because
-    # the mesh may order devices otherwise than by process.
-    embed = jax.jit(embed, out_shardings=sharding.replicated(mesh))
-
-    def one_split(params: Any, source: Any, index: dict[str, np.ndarray]) -> Gallery:
-        z, here, numbers = [], [], []
-        for local in pipeline.gallery(
-            source, index, readers, size=config.eval.gallery, batch=batch
-        ):
-            z_mbd, here_mb, index_b = embed(params, sharding.to_global(local, mesh))
-            real = np.asarray(index_b) >= 0
-            z.append(np.asarray(z_mbd)[:, real])
-            here.append(np.asarray(here_mb)[:, real])
-            numbers.append(np.asarray(index_b)[real])
-        order = np.concatenate(numbers)
-        return Gallery(
-            dict(zip(names, np.concatenate(z, axis=1), strict=True)),
-            dict(zip(names, np.concatenate(here, axis=1), strict=True)),
-            index["lat"][order],
-            index["lon"][order],
-            index["block"][order],
-        )
-
-    return lambda params: {
-        split: one_split(params, *data) for split, data in splits.items()
+        split: retrieval.run(*places) for split, places in embedded(params).items()
     }
 
 
