@@ -6,6 +6,7 @@ state = f(config, seed); batch = f(seed, step); state' = step(state, batch). Not
 else has state, so a run that was killed and resumed is the same run, bit for bit.
 """
 
+import contextlib
 import dataclasses
 import pathlib
 import time
@@ -172,32 +173,29 @@ def fit(
     run = prepare(config, mesh, pipeline.example_batch(readers))
     evaluator = make_evaluator(config, mesh, run.task, readers, data_dir)
     positions = pipeline.positions(index, config)
-    # The state: 1. this workdir's newest checkpoint, else 2. scratch and config.init.
-    saves = checkpoint.Checkpoints(folder / "checkpoints", config.checkpoint.keep)
-    start = saves.latest() or 0
-    imports = None if start else siglip.plan(config, run.abstract.params)
-    workdir.claim(folder, config)
-    state = saves.restore(start, run.abstract) if start else run.init()
-    if imports:
-        state = dataclasses.replace(state, params=siglip.fill(imports, state.params))
-        workdir.say(imports.said)
-    workdir.say(
-        f"{count(state.params):,} parameters, {mesh.size} devices, from step {start}"
-    )
+    with contextlib.closing(
+        checkpoint.Checkpoints(folder / "checkpoints", config.checkpoint.keep)
+    ) as saves:
+        # The state: 1. this workdir's newest checkpoint, else 2. scratch, config.init.
+        start = saves.latest() or 0
+        imports = None if start else siglip.plan(config, run.abstract.params)
+        workdir.claim(folder, config)
+        state = saves.restore(start, run.abstract) if start else run.init()
+        if imports:
+            params = siglip.fill(imports, state.params)
+            state = dataclasses.replace(state, params=params)
+            workdir.say(imports.said)
+        size = f"{count(state.params):,} parameters, {mesh.size} devices"
+        workdir.say(f"{size}, from step {start}")
 
-    if config.data.workers == 0:
-        source = pipeline.memo_if_small(source, config.data.cache_mb)
-    read = pipeline.ReadPlaces(source, index["cell"], readers)
-    batches = pipeline.train_batches(read, positions, data=config.data, start=start)
-    writer = metrics.Writer(folder, start)
-    try:
-        state = loop(
-            config, folder, mesh, run.step, state, batches, saves, writer, evaluator
-        )
-    finally:
-        writer.close()
-        saves.close()
-    return state
+        if config.data.workers == 0:
+            source = pipeline.memo_if_small(source, config.data.cache_mb)
+        read = pipeline.ReadPlaces(source, index["cell"], readers)
+        batches = pipeline.train_batches(read, positions, data=config.data, start=start)
+        with contextlib.closing(metrics.Writer(folder, start)) as writer:
+            return loop(
+                config, folder, mesh, run.step, state, batches, saves, writer, evaluator
+            )
 
 
 def restore_params(folder: pathlib.Path) -> tuple[Any, Any, int]:
