@@ -17,11 +17,9 @@ Exit codes: 0 done, 1 error, 2 usage.
 """
 
 import itertools
-import json
 import pathlib
 import sys
 import time
-from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
@@ -90,34 +88,34 @@ class Run:
     """A workdir brought back: its newest parameters, fresh ones, and how to embed."""
 
     def __init__(self, folder: pathlib.Path, data_dir: pathlib.Path) -> None:
-        from ml_collections import ConfigDict
-
-        from unigeo_jax import checkpoint, galleries, modalities, sharding, train
+        from unigeo_jax import (
+            checkpoint,
+            galleries,
+            modalities,
+            sharding,
+            train,
+            workdir,
+        )
         from unigeo_jax.data import pipeline
 
-        path = folder / "config.json"
-        try:
-            self.about = json.loads(path.read_text(encoding="utf-8"))
-            self.config: Any = _tuples(ConfigDict(self.about["config"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"--workdir {folder}: config.json: {error!r}") from error
+        self.about = workdir.read_about(folder)
+        self.config = self.about["config"]
         if "coords" not in self.config.towers:
             raise ValueError(
                 f"--workdir {folder}: towers {', '.join(self.config.towers)};"
                 " allowed: a run that has a tower named coords"
             )
+        kept = folder / "checkpoints"
+        self.step = max(checkpoint.steps(kept), default=None)
+        if self.step is None:
+            raise ValueError(f"--workdir {folder}: no checkpoint; train it first")
         mesh = sharding.make_mesh(**self.config.mesh)
         readers = pipeline.readers(self.config.towers, modalities.get)
         prepared = train.prepare(self.config, mesh, pipeline.example_batch(readers))
-        saves = checkpoint.Checkpoints(
-            folder / "checkpoints", self.config.checkpoint.keep
-        )
-        self.step = saves.latest()
-        if self.step is None:
-            raise ValueError(f"--workdir {folder}: no checkpoint; train it first")
-        self.params = saves.restore(self.step, prepared.abstract).params
-        self.untrained = prepared.init().params
+        saves = checkpoint.Checkpoints(kept, self.config.checkpoint.keep)
+        self.params = saves.restore_only(self.step, prepared.abstract, "params")
         saves.close()
+        self.untrained = prepared.init().params
         self.galleries = galleries.make(
             *(self.config, mesh, prepared.task, readers, data_dir)
         )
@@ -140,17 +138,6 @@ class Run:
             return np.asarray(embed(params, latlon))
 
         return place
-
-
-def _tuples(config):
-    """Turns the lists that JSON made of tuples back: linen wants hashable fields."""
-    for key, value in config.items():
-        if isinstance(value, list):
-            with config.ignore_type():
-                config[key] = tuple(value)
-        elif hasattr(value, "items"):
-            _tuples(value)
-    return config
 
 
 def retrieve(galleries: dict) -> dict:

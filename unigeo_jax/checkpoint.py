@@ -13,6 +13,11 @@ import jax
 import orbax.checkpoint as ocp
 
 
+def steps(folder: pathlib.Path) -> list[int]:
+    """The complete steps in a folder, none if it is not there; opens no manager."""
+    return ocp.utils.checkpoint_steps(folder)
+
+
 class Checkpoints:
     """The checkpoints of one workdir, named by step.
 

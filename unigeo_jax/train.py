@@ -173,13 +173,16 @@ def fit(
     run = prepare(config, mesh, pipeline.example_batch(readers))
     evaluator = make_evaluator(config, mesh, run.task, readers, data_dir)
     positions = pipeline.positions(index, config)
+    # The state: 1. this workdir's newest checkpoint, else 2. scratch and config.init.
+    # What may be wrong is asked first: Orbax opens threads that an early exit upsets.
+    kept = folder / "checkpoints"
+    new = not checkpoint.steps(kept)
+    imports = siglip.plan(config, run.abstract.params) if new else None
+    workdir.claim(folder, config)
     with contextlib.closing(
-        checkpoint.Checkpoints(folder / "checkpoints", config.checkpoint.keep)
+        checkpoint.Checkpoints(kept, config.checkpoint.keep)
     ) as saves:
-        # The state: 1. this workdir's newest checkpoint, else 2. scratch, config.init.
         start = saves.latest() or 0
-        imports = None if start else siglip.plan(config, run.abstract.params)
-        workdir.claim(folder, config)
         state = saves.restore(start, run.abstract) if start else run.init()
         if imports:
             params = siglip.fill(imports, state.params)
@@ -206,18 +209,18 @@ def restore_params(folder: pathlib.Path) -> tuple[Any, Any, int]:
     Raises:
       ValueError: the folder is no workdir, or has no checkpoint.
     """
-    config = workdir.read_config(folder)
+    config = workdir.read_about(folder)["config"]
+    kept = folder / "checkpoints"
+    step = max(checkpoint.steps(kept), default=None)
+    if step is None:
+        raise ValueError(f"--workdir {folder}: no checkpoint yet")
     mesh = sharding.make_mesh(devices=jax.local_devices()[:1])
     readers = pipeline.readers(config.towers, modalities.get)
     run = prepare(config, mesh, pipeline.example_batch(readers))
-    saves = checkpoint.Checkpoints(folder / "checkpoints", config.checkpoint.keep)
-    try:
-        step = saves.latest()
-        if step is None:
-            raise ValueError(f"--workdir {folder}: no checkpoint yet")
+    with contextlib.closing(
+        checkpoint.Checkpoints(kept, config.checkpoint.keep)
+    ) as saves:
         return config, saves.restore_only(step, run.abstract, "params"), step
-    finally:
-        saves.close()
 
 
 def loop(

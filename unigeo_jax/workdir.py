@@ -92,17 +92,29 @@ def check(folder: pathlib.Path, config: Any) -> None:
         )
 
 
-def read_config(folder: pathlib.Path) -> Any:
-    """The config of the run in `folder`.
+def read_about(folder: pathlib.Path) -> dict[str, Any]:
+    """What config.json of the run in `folder` holds, `config` as a ConfigDict.
 
     Raises:
       ValueError: there is none, or it cannot be read.
     """
     try:
         text = (folder / "config.json").read_text(encoding="utf-8")
-        return ConfigDict(json.loads(text)["config"])
+        about = json.loads(text)
+        return about | {"config": _tuples(ConfigDict(about["config"]))}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"--workdir {folder}: config.json: {error!r}") from error
+
+
+def _tuples(config: ConfigDict) -> ConfigDict:
+    """Turns the lists that JSON made of tuples back: Linen wants hashable fields."""
+    for key, value in config.items():
+        if isinstance(value, list):
+            with config.ignore_type():
+                config[key] = tuple(value)
+        elif isinstance(value, ConfigDict):
+            _tuples(value)
+    return config
 
 
 def claim(folder: pathlib.Path, config: Any) -> None:
