@@ -8,7 +8,6 @@ Exit codes: 0 done, 1 error, 2 usage, 4 loss not finite, 5 hang (this process or
 one is stuck or dead), 75 stopped by a signal, saved. After 5 and 75 run it again.
 """
 
-import os
 import pathlib
 import sys
 import time
@@ -74,18 +73,6 @@ def read_flags(argv: list[str]) -> list[str]:
         text = str(error).strip()
         sys.exit(fail(text.splitlines()[-1] if "Traceback" in text else text, 2))
     return rest
-
-
-def use_huge_pages() -> None:
-    """Starts this process again with glibc's huge pages, unless tunables are set.
-
-    XLA takes a step's memory anew each time, and on a CPU the faults of small pages
-    cost up to a sixth of the step (measured). glibc reads its tunables before Python
-    runs, hence the new start; it keeps the process id, the arguments and the streams.
-    """
-    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
-        os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def fail(error: object, code: int) -> int:
@@ -167,5 +154,7 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    use_huge_pages()
+    from unigeo_jax import memory
+
+    memory.keep()
     app.run(main, flags_parser=read_flags)
