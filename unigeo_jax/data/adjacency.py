@@ -7,6 +7,7 @@ row i lists the nodes that node i gathers from, and by what factor.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -138,7 +139,7 @@ def _matrix(graph: graphs.Graph) -> sparse.csr_array:
     return flow
 
 
-def _sums(matrix: sparse.sparray) -> np.ndarray:
+def _sums(matrix: Any) -> np.ndarray:
     """Row sums in float64."""
     return matrix @ np.ones(matrix.shape[1])
 

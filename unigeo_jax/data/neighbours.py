@@ -53,8 +53,8 @@ def prepare(graph: graphs.Graph, weighted: bool = True) -> Sampler:
     flows. Otherwise all neighbours are equally likely and the weight is the factor.
     """
     # Plain views: a memory map keeps its class through every step otherwise.
-    arrays = [np.asarray(x) for x in (graph.indptr_n, graph.indices_e, graph.weight_e)]
-    graph = graphs.Graph(*arrays)
+    indptr_n, indices_e, weight_e = (np.asarray(x) for x in graph[:3])
+    graph = graphs.Graph(indptr_n, indices_e, weight_e)
     sum_n = _row_sums(graph)
     if not weighted:
         return Sampler(graph, sum_n, None)

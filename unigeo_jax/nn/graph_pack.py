@@ -98,7 +98,7 @@ def pack(
         raise ValueError(f"pack: got dtype {np.dtype(dtype)}, rows allow float32")
     size = len(graph.indptr_n) - 1
     parts = (graph.weight_e, graph.indices_e, graph.indptr_n)
-    a_hat = sparse.csr_array(parts, shape=(size, size))
+    a_hat: Any = sparse.csr_array(parts, shape=(size, size))
     rank_n = node_n = None
     if order_n is not None:
         node_n = np.asarray(order_n, np.int32)
@@ -122,14 +122,14 @@ def unit_of(packed: Rows | Buckets) -> int:
     return weight[0].shape[-1] if weight and weight[0].ndim == 6 else 1
 
 
-def _same(a: sparse.csr_array, b: sparse.csr_array) -> bool:
+def _same(a: Any, b: Any) -> bool:
     return all(
         np.array_equal(x, y)
         for x, y in ((a.indptr, b.indptr), (a.indices, b.indices), (a.data, b.data))
     )
 
 
-def _rows(matrix: sparse.csr_array, shards: int, dtype: Any) -> Rows:
+def _rows(matrix: Any, shards: int, dtype: Any) -> Rows:
     local = -(-matrix.shape[0] // shards)
     taken = [matrix[s::shards] if shards > 1 else matrix for s in range(shards)]
     most = max([part.nnz for part in taken] + [1])
@@ -150,7 +150,7 @@ def _rows(matrix: sparse.csr_array, shards: int, dtype: Any) -> Rows:
     return Rows(indptr, indices, weight)
 
 
-def _buckets(matrix: sparse.csr_array, shards: int, dtype: Any) -> Buckets:
+def _buckets(matrix: Any, shards: int, dtype: Any) -> Buckets:
     local = -(-matrix.shape[0] // shards)
     taken = [matrix[s::shards] if shards > 1 else matrix for s in range(shards)]
     sources = [
@@ -164,7 +164,7 @@ def _buckets(matrix: sparse.csr_array, shards: int, dtype: Any) -> Buckets:
     return bucketise(sources, local, WIDEST, CHUNK)
 
 
-def _blocks(matrix: sparse.csr_array, shards: int, dtype: Any) -> Buckets:
+def _blocks(matrix: Any, shards: int, dtype: Any) -> Buckets:
     many = -(-matrix.shape[0] // (SIDE * shards)) * shards  # rows of blocks
     padded = matrix.copy()
     padded.resize((many * SIDE, many * SIDE))
