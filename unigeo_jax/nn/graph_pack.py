@@ -200,13 +200,8 @@ def bucketise(sources: Sequence[tuple], local: int, widest: int, chunk: int) -> 
     """
     spans, cut = [], []
     for indptr, *_ in sources:
-        start = np.asarray(indptr[:-1], np.int64)
-        count = np.diff(indptr)
-        many = -(-count // widest)
-        row = np.repeat(np.arange(len(count)), many)
-        nth = np.arange(len(row)) - np.repeat(np.cumsum(many) - many, many)
-        left = np.minimum(count[row] - nth * widest, widest)
-        spans.append((start[row] + nth * widest, left))
+        row, first, left, many = cut_rows(np.diff(indptr), widest)
+        spans.append((np.asarray(indptr[:-1], np.int64)[row] + first, left))
         cut.append(many)
     data = [source[1:] for source in sources]
     parts, places = _fill(spans, data, chunk)
@@ -231,6 +226,14 @@ def bucketise(sources: Sequence[tuple], local: int, widest: int, chunk: int) -> 
         place_sn[s, one] = places[s][first[one]]
         place_sn[s, hub] = total + hub_places[s]
     return Buckets(parts, hubs, place_sn)
+
+
+def cut_rows(count: np.ndarray, widest: int) -> tuple[np.ndarray, ...]:
+    """Cuts rows of these lengths: (row, first entry, length) a part, parts a row."""
+    many = -(-count // widest)
+    row = np.repeat(np.arange(len(count)), many)
+    first = (np.arange(len(row)) - np.repeat(np.cumsum(many) - many, many)) * widest
+    return row, first, np.minimum(count[row] - first, widest), many
 
 
 def layout(counts: Sequence[np.ndarray], chunk: int) -> list[tuple[int, int, int]]:
