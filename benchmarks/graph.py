@@ -45,7 +45,11 @@ VARIANTS = {
     "torch_csr": {"side": "torch", "form": "csr"},
     "scipy_csr": {"side": "scipy", "form": "csr"},
 }
-NEEDS = {"gcn": "torch_geometric", "index_add": "torch"}
+NEEDS = {
+    "pyg_gcnconv": "torch_geometric",
+    "torch_index_add": "torch",
+    "torch_csr": "torch",
+}
 NAMES = flags.DEFINE_list("variants", list(VARIANTS), "Which rows to fill.")
 REPEATS = flags.DEFINE_integer("repeats", 7, "Timed turns.", 1)
 FORCE = flags.DEFINE_bool("force", False, "Time on a busy machine; is recorded.")
@@ -65,8 +69,7 @@ def measure(case: str, size: dict, repeats: int) -> dict[str, dict]:
     with tempfile.TemporaryDirectory() as scratch:
         for name, row in rows.items():
             spec = VARIANTS[name] | {"backward": case == "both"} | size
-            lacking = "torch" if spec["side"] == "torch" else ""
-            lacking = NEEDS.get(spec["form"], lacking)
+            lacking = NEEDS.get(name, "")
             if lacking and not importlib.util.find_spec(lacking):
                 row["error"] = f"not installed: {lacking}"
                 continue

@@ -27,7 +27,7 @@ FULL_BATCH, SAMPLED_BATCH, TPU_BATCH = 4096, 4096, 20_480
 GIB = 2**30
 
 
-def draw(folder: pathlib.Path, edges: int) -> list[np.ndarray]:
+def draw(folder: pathlib.Path, edges: int) -> list[np.memmap]:
     """Draws flows into memory-mapped files: origin, destination, weight."""
     rng = np.random.default_rng(0)
     hub_n = np.cumsum(rng.lognormal(0.0, 1.5, CELLS))
