@@ -16,7 +16,6 @@ import numpy as np
 from unigeo_jax.data import graph as graphs
 
 GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
-LOW = np.uint64(0xFFFFFFFF)
 SLICE = 1 << 16  # draws at a time: their numbers stay in the processor's cache
 
 
@@ -180,7 +179,6 @@ def _fill(
             drawn[none] = node[none][..., None]
         nodes[here] = node = drawn
         weights[here] = factor
-        del bits, edge
 
 
 def _draw(
@@ -202,8 +200,8 @@ def _draw(
     # One 16-byte item a draw: one miss of the cache instead of three.
     found = np.take(sampler.alias_e.view(np.complex128)[:, 0], edge)
     found = found[..., None].view(np.uint32)
-    bits &= LOW
-    drawn = np.where(bits < found[..., 0], found[..., 2], found[..., 1])
+    low = bits.astype(np.uint32)  # the other half than chose the slot
+    drawn = np.where(low < found[..., 0], found[..., 2], found[..., 1])
     return drawn.view(np.int32), (sampler.sum_n[node] * scale)[..., None]
 
 
