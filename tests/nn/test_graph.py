@@ -175,6 +175,15 @@ def test_what_cannot_be_packed_is_named():
         graph_pack.pack(graph, "rows", dtype=np.float16)
 
 
+def test_tables_and_meshes_that_do_not_fit_are_named(mesh):
+    packed = graph_pack.pack(as_graph(np.eye(10)))
+    for rows in (9, 11):
+        with pytest.raises(ValueError, match=f"got a table of {rows} rows.*10 to 10"):
+            graphs.propagate(packed, jnp.ones((rows, 2)))
+    with pytest.raises(ValueError, match="packed for 1 shards, the mesh has 8"):
+        graphs.propagate(packed, jnp.ones((10, 2)), mesh)
+
+
 @pytest.mark.parametrize("shape", [(40,), (6, 3, 2)])
 def test_the_gradient_of_a_lookup_adds_up_repeated_nodes(shape):
     rng = np.random.default_rng(0)

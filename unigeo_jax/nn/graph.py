@@ -38,6 +38,10 @@ def propagate(
         that holds them (the first axis of `packed` is laid over all axes of the mesh),
         the table is gathered once.
       dtype: in which the table is gathered; sums are float32.
+
+    Raises:
+      ValueError: another number of rows than A_hat, or shards that the devices of the
+        mesh do not divide.
     """
     return _propagate(packed, table_nd, mesh, jnp.dtype(dtype))
 
@@ -70,10 +74,21 @@ def _product(
     first = matrix.indptr_sn if isinstance(matrix, Rows) else matrix.place_sn
     shards = first.shape[0]
     local = first.shape[1] - 1 if isinstance(matrix, Rows) else unit * first.shape[1]
+    spare = shards * local - nodes
+    if not 0 <= spare < shards * unit:
+        raise ValueError(
+            f"propagate: got a table of {nodes} rows, the graph has"
+            f" {shards * (local - unit) + 1} to {shards * local}"
+        )
+    if mesh is not None and shards % mesh.size:
+        raise ValueError(
+            f"propagate: the graph is packed for {shards} shards, the mesh has"
+            f" {mesh.size} devices; allowed: pack(..., shards={mesh.size})"
+        )
     table = table_nd.astype(dtype)
     if packed.node_n is not None:
         table = _take(table, packed.node_n)
-    table = jnp.pad(table, ((0, shards * local - nodes), (0, 0)))
+    table = jnp.pad(table, ((0, spare), (0, 0)))
     # Block b of `unit` nodes lies on shard b % shards.
     table = table.reshape(local // unit, shards, unit, dim).swapaxes(0, 1)
     table = table.reshape(shards, local, dim)
