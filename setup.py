@@ -42,6 +42,7 @@ REQUIRES = [
 ]
 EXTRAS = {
     "test": [
+        "jraph>=0.0.6.dev0",
         "pyright[nodejs]>=1.1.400",
         "pytest>=8.3",
         "ruff>=0.12",
@@ -52,7 +53,12 @@ EXTRAS = {
     # Only to read a vocabulary from a tokenizer.json: it brings huggingface_hub along.
     "text": ["tokenizers>=0.22"],
     "parity": ["torch==2.13.0", "transformers==5.24.0"],
-    "bench": ["psutil>=6.0", "scikit-learn>=1.5", "faiss-cpu>=1.9"],
+    "bench": [
+        *("psutil>=6.0", "scikit-learn>=1.5", "faiss-cpu>=1.9"),
+        "torch_geometric>=2.6",
+    ],
+    # Graph networks on jraph's GraphsTuple; nothing else here needs it.
+    "jraph": ["jraph>=0.0.6.dev0"],
     "boost": ["lightgbm>=4.5"],
     "tpu": ["jax[tpu]"],
     "cuda": ["jax[cuda12]"],

@@ -140,6 +140,34 @@ def test_the_scaling_benchmark_counts_what_each_form_sends(tmp_path):
     assert runs["count"] >= 7 and runs["wire"] > 0
 
 
+@pytest.mark.slow
+def test_the_graph_benchmark_runs_and_its_variants_agree(tmp_path):
+    report = run("graph", tmp_path / "graph.json")
+    assert list(report["cases"]) == ["forward", "both"]
+    for case, rows in report["cases"].items():
+        for name, row in rows.items():
+            if "error" in row:
+                assert row["error"].startswith("not installed: ") and "ours" not in name
+                continue
+            assert row["out_error"] < 1e-5 and row["medges_per_s"] > 0
+            assert ("grad_error" in row) == (case == "both")
+            assert row.get("grad_error", 0.0) < 1e-5
+        assert {"ours_buckets", "scipy_csr"} <= set(report["ratios"][case])
+    for row in report["sampler"].values():
+        assert min(row.values()) > 0
+
+
+@pytest.mark.slow
+def test_the_synthetic_nation_is_written_and_trained(tmp_path):
+    report = run("graph", tmp_path / "graph.json", "--scale", "--edges=20000")
+    assert report["cells"] == 195_574 and report["edges"] >= 20_000
+    assert report["entries"] > report["edges"]
+    for name in ("sampled", "full"):
+        losses = report[f"{name}_losses"]
+        assert losses[-1] < losses[0]
+        assert report[f"{name}_step_s"] > 0
+
+
 def test_a_program_too_large_for_the_chip_becomes_figures():
     said = (
         "Traceback ...\njax.errors.JaxRuntimeError: RESOURCE_EXHAUSTED: Ran out of"

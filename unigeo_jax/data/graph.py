@@ -161,7 +161,7 @@ def transpose(graph: Graph) -> Graph:
         )
     number_e = np.arange(graph.edges)
     parts = (number_e, graph.indices_e, graph.indptr_n)
-    turned = sparse.csr_array(parts, shape=size).tocsc()
+    turned: Any = sparse.csr_array(parts, shape=size).tocsc()
     return Graph(
         turned.indptr.astype(np.int64),
         turned.indices.astype(np.int32),
@@ -301,7 +301,7 @@ def _spread(
     types |= {"kind": np.uint8}
     if not len(edges):
         return {name: np.zeros(0, dtype) for name, dtype in types.items()}
-    out = {
+    out: dict[str, Any] = {
         name: np.memmap(aside / name, dtype, "w+", shape=(len(edges),))
         for name, dtype in types.items()
     }
