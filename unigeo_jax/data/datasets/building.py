@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from unigeo_jax.data import datasets, graph
+from unigeo_jax.data import datasets
 from unigeo_jax.data.datasets import earth_crops
 from unigeo_jax.data.datasets.chunks import Columns
 
@@ -38,7 +38,8 @@ class Content:
     features: TFDS feature of every field.
     chunks: makes the columns of the records, split after split, in order; no chunk
       crosses from one split to the next.
-    graph: keyword arguments of `graph.write` but the folder, None = no graph.
+    graph: writes a graph folder of `data.graph` of the nodes that the records name;
+      None = no graph.
     """
 
     index: Mapping[str, Mapping[str, np.ndarray]]
@@ -46,7 +47,7 @@ class Content:
     chunks: Callable[[], Iterator[Columns]]
     description: str
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    graph: Mapping[str, Any] | None = None
+    graph: Callable[[pathlib.Path], Any] | None = None
 
 
 def bundle_version(builder: str) -> str:
@@ -200,7 +201,7 @@ def make_once(
         for split, index in content.index.items():
             np.savez(made / _index_file(split), **{key: index[key] for key in INDEX})
         if content.graph is not None:
-            graph.write(made / "graph", **content.graph)
+            content.graph(made / "graph")
         folder.parent.mkdir(parents=True, exist_ok=True)
         os.replace(made, folder)
         shutil.rmtree(scratch, ignore_errors=True)

@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from unigeo_jax.data import splits
-from unigeo_jax.data.datasets import building, chunks, earth_crops, sights
+from unigeo_jax.data import graph, splits
+from unigeo_jax.data.datasets import building, chunks, earth_crops, sights, us_flows
 
 CONFIGS = ("full", "tiny")
 TINY = {"train": 256, "val": 96, "test": 96, "near": 64}
 CHUNK = 256
-AIR = "air (BTS 2008)"
 
 
 def version() -> str:
@@ -89,14 +88,14 @@ def content(config: str, workers: int) -> building.Content:
         chunks=functools.partial(chunks.stream, "earth_chunks", jobs, workers),
         description=__doc__ or "",
         metadata=sights.metadata(),
-        graph={
-            "origin": flights["origin"],
-            "destination": flights["destination"],
-            "weight": flights["count"],
-            "nodes": len(earth_crops.table("airports.npz")["iata"]),
-            "kind": np.zeros(len(flights["count"]), np.uint8),
-            "kinds": (AIR,),
-        },
+        graph=functools.partial(
+            graph.write,
+            origin=flights["origin"],
+            destination=flights["destination"],
+            weight=flights["count"],
+            nodes=len(earth_crops.table("airports.npz")["iata"]),
+            kinds=[us_flows.AIR],
+        ),
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from unigeo_jax.data import splits
+from unigeo_jax.data import graph, splits
 from unigeo_jax.data.datasets import (
     building,
     chunks,
@@ -116,7 +116,9 @@ def content(config: str, workers: int) -> building.Content:
             "node": "row of graph/; ZIP areas by code",
             "place": "ZIP code as a number",
         },
-        graph=flows(np.sort(np.concatenate(list(rows.values())))),
+        graph=lambda folder: graph.write(
+            folder, **flows(np.sort(np.concatenate(list(rows.values()))))
+        ),
     )
 
 
