@@ -7,10 +7,11 @@ the nodes' table (Parquet) become fields of the records, named alike: texts (`po
 `text`), numbers, and lists of numbers, all of one length, as vectors.
 """
 
+import functools
 import hashlib
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ def write(
         raise ValueError(f"dataset {name!r}: deg={deg}; allowed: a divisor of 180")
     path = pathlib.Path(places)
     files = [path, *([pathlib.Path(edges)] if edges else [])]
-    version = _version(name, files, data_dir, deg, demographics)
+    version = _version(name, files, data_dir, cells, deg, demographics)
     known = edge_tables.read_nodes(path, cells)
     table = pyarrow.parquet.read_table(path)
     lat_n, lon_n = known.lat_n, splits.wrap_lon(known.lon_n)
@@ -70,22 +71,12 @@ def write(
         split: splits.index(lat_n, lon_n, row_i, deg) for split, row_i in rows.items()
     }
 
-    def chunks() -> Iterator[Columns]:
-        for split, row_i in rows.items():
-            for start in range(0, len(row_i), CHUNK):
-                part = slice(start, start + CHUNK)
-                yield {key: array[part] for key, array in where[split].items()} | {
-                    "place": row_i[part],
-                    "node": row_i[part],
-                    **{key: column[row_i[part]] for key, column in columns.items()},
-                }
-
     degrees = tfds.features.Tensor(shape=(), dtype=np.float64, encoding="bytes")
     own = {"place": np.int64, "node": np.int64, "cell": np.int64, "block": np.int32}
     content = building.Content(
         index=where,
         features=own | {"lat": degrees, "lon": degrees} | fields,
-        chunks=chunks,
+        chunks=functools.partial(_records, rows, where, columns),
         description=f"{len(lat_n):,} nodes of {path.name}",
         graph=(
             (lambda folder: edge_tables.from_table(folder, edges, path, cells))
@@ -94,6 +85,22 @@ def write(
         ),
     )
     return building.make_once(name, CONFIG, version, lambda: content, data_dir)
+
+
+def _records(
+    rows: Mapping[str, np.ndarray],
+    where: Mapping[str, Mapping[str, np.ndarray]],
+    columns: Mapping[str, np.ndarray],
+) -> Iterator[Columns]:
+    """Columns of all records, split after split."""
+    for split, row_i in rows.items():
+        for start in range(0, len(row_i), CHUNK):
+            part = slice(start, start + CHUNK)
+            yield {
+                **{key: array[part] for key, array in where[split].items()},
+                **{key: column[row_i[part]] for key, column in columns.items()},
+                **{"place": row_i[part], "node": row_i[part]},
+            }
 
 
 def _version(name: str, files: list[pathlib.Path], data_dir: Any, *options: Any) -> str:
