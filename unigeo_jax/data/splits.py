@@ -7,6 +7,8 @@ the same answer on every machine, whatever else is in the table. Letters: `i` pl
 """
 
 import hashlib
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,15 +22,15 @@ def wrap_lon(lon_i) -> np.ndarray:
     return (np.asarray(lon_i, np.float64) + 180.0) % 360.0 - 180.0
 
 
-def block_ids(lat_i, lon_i) -> np.ndarray:
-    """Number the 10 x 10 degree block of each place, south-west first.
+def block_ids(lat_i, lon_i, deg: int = 10) -> np.ndarray:
+    """Number the block of `deg` x `deg` degrees of each place, south-west first.
 
-    Returns int32 (i,): 36 * floor((lat + 90) / 10) + floor((lon + 180) / 10).
+    Returns int32 (i,): 360 / deg * floor((lat + 90) / deg) + floor((lon + 180) / deg).
     The north pole belongs to the northernmost row; 180 and -180 are one meridian.
     """
     lat_i, lon_i = np.asarray(lat_i, np.float64), wrap_lon(lon_i)
-    row_i = np.minimum(np.floor((lat_i + 90) / 10), 17)
-    return (36 * row_i + np.floor((lon_i + 180) / 10)).astype(np.int32)
+    row_i = np.minimum(np.floor((lat_i + 90) / deg), 180 // deg - 1)
+    return (360 // deg * row_i + np.floor((lon_i + 180) / deg)).astype(np.int32)
 
 
 def cell_ids(lat_i, lon_i) -> np.ndarray:
@@ -56,22 +58,66 @@ def split_of_block(block: int, salt: str = SALT) -> str:
     return "train" if digit < 8 else ("val" if digit == 8 else "test")
 
 
-def assign(lat_i, lon_i, near: int = 2000) -> np.ndarray:
+def assign(
+    lat_i, lon_i, near: int = 2000, deg: int = 10, salt: str = SALT
+) -> np.ndarray:
     """Give every place its split: an array of names (i,).
 
-    `near` places are held out one by one *inside* training blocks: those whose hash
-    of `earth-near:<lat>,<lon>` is smallest. They show what the model knows between
-    its training places; val and test show what it knows beyond them.
+    Blocks of `deg` degrees are held out whole, by `split_of_block`. `near` places are
+    held out one by one *inside* training blocks: those whose hash of
+    `earth-near:<lat>,<lon>` is smallest. They show what the model knows between its
+    training places; val and test show what it knows beyond them.
     """
-    block_i = block_ids(lat_i, lon_i)
+    block_i = block_ids(lat_i, lon_i, deg)
     blocks, inverse_i = np.unique(block_i, return_inverse=True)
-    split_i = np.array([split_of_block(int(b)) for b in blocks], "<U5")[inverse_i]
+    split_i = np.array([split_of_block(int(b), salt) for b in blocks], "<U5")[inverse_i]
     train = np.flatnonzero(split_i == "train")
     hashes = hash_places(
         "earth-near", np.asarray(lat_i)[train], np.asarray(lon_i)[train]
     )
     split_i[train[np.argsort(hashes, kind="stable")[:near]]] = "near"
     return split_i
+
+
+def point_cells(lat_n: np.ndarray, lon_n: np.ndarray) -> np.ndarray:
+    """One number a point, int64 (n,): nodes at one point (11 m) share it.
+
+    Places of the same cell are never each other's negatives: nothing but their place
+    in the graph could tell them apart.
+    """
+    at = np.round(np.stack([lat_n, lon_n], 1), 4)
+    _, first, inverse = np.unique(at, axis=0, return_index=True, return_inverse=True)
+    return first[inverse.reshape(-1)].astype(np.int64)
+
+
+def plan(
+    lat_n: np.ndarray,
+    lon_n: np.ndarray,
+    names: Sequence[Any] | np.ndarray,
+    *,
+    deg: int,
+    near: int,
+    salt: str,
+) -> dict[str, np.ndarray]:
+    """Rows of each split that has any, in the order of a hash of their names.
+
+    Blocks of `deg` degrees are held out whole; see `assign`. Any prefix of a
+    split is a random sample of it.
+    """
+    split_n = assign(lat_n, lon_n, near, deg, salt)
+    order = np.argsort(hash64(f"{salt}-order:{name}" for name in names))
+    found = {split: order[split_n[order] == split] for split in SPLITS}
+    return {split: row_i for split, row_i in found.items() if len(row_i)}
+
+
+def index(
+    lat_n: np.ndarray, lon_n: np.ndarray, row_i: np.ndarray, deg: int
+) -> dict[str, np.ndarray]:
+    """Arrays lat, lon, cell and block of some rows: where they are, what hides them."""
+    lat_i, lon_i = lat_n[row_i], lon_n[row_i]
+    block_i = block_ids(lat_i, lon_i, deg)
+    cell_i = point_cells(lat_n, lon_n)[row_i]
+    return {"lat": lat_i, "lon": lon_i, "cell": cell_i, "block": block_i}
 
 
 def unit_vectors(lat_i, lon_i) -> np.ndarray:

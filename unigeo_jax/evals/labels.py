@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The unigeo_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Downstream tasks: labels of places, from folders of CSVs and from `earth`.
+"""Downstream tasks: labels of places, from folders of CSVs, `earth` and `us_places`.
 
 A folder holds `tasks.json`, a list of objects with `name`, `file`, `target`, `kind`
 (regression, classification), and where they apply `transform` (none, log1p),
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from unigeo_jax.data import datasets, splits
-from unigeo_jax.data.datasets import earth_captions, earth_crops
+from unigeo_jax.data.datasets import earth_captions, earth_crops, us_zips
 
 KINDS = ("regression", "classification")
 TRANSFORMS = ("none", "log1p")
@@ -292,6 +292,52 @@ def _earth_tasks(
         for key, (label, leaks) in labels.items()
     ]
     return [task._replace(flags=flags + task.flags) for task in found]
+
+
+def us_places(name: str, data_dir: Any = None, rows: int | None = None) -> list[Task]:
+    """The tasks of US ZIP areas, at places of all splits of `us_places`.
+
+    No record holds these labels: they come from the bundle, and no dataset is built.
+    All share their places: those that have all of the labels. The groups are counties,
+    then states. Wages and unemployment of counties repeat in all their areas, and a
+    square can cut a county: only folds by county keep a label on one side.
+
+    Args:
+      name: `us_places` or `us_places/tiny`, whose places are taken.
+      data_dir: not read; as in `earth`.
+    """
+    del data_dir
+    table, target = us_zips.zips(), us_zips.targets()
+    row_i = np.concatenate(
+        list(us_zips.plan(name.partition("/")[2] or "full").values())
+    )
+    here_i = np.all([np.isfinite(y_n[row_i]) for y_n in target.values()], axis=0)
+    kept = np.sort(row_i[here_i])
+    flag = f"{np.sum(~here_i):,} of {len(row_i):,} places lack one of the labels"
+    repeats = "one value a county, repeated in its areas: see the folds by county"
+    people = ("population", "demographics", "mobility", "text")
+    found = []
+    for key, transform, leaks, unit, flags in (
+        ("wages_per_head", "log1p", (), "$/year", ()),
+        ("weekly_wage", "none", (), "$/week", (repeats,)),
+        ("unemployment", "none", (), "%", (repeats,)),
+        ("density", "log1p", people, "people/km²", ()),
+    ):
+        task = make(
+            *(f"us_{key}", "regression", table["lat"][kept], table["lon"][kept]),
+            target[key][kept],
+            transform=transform,
+            block_deg=float(us_zips.BLOCK_DEG),
+            leaks=leaks,
+            unit=unit,
+            groups={
+                "county": table["county"][kept],
+                "state": table["state_names"][table["state"][kept]],
+            },
+            rows=rows,
+        )
+        found.append(task._replace(flags=(flag, *flags, *task.flags)))
+    return found
 
 
 def continents(lat: np.ndarray, lon: np.ndarray) -> np.ndarray:

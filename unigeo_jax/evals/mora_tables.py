@@ -1,0 +1,291 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the eleven tasks are scored on: labels of cells, counties and cities, and cells.
+
+A folder holds `tasks.json`, a list of objects with `name` (an id of TASKS to be listed
+with it), `file`, `target`, `level` (cell, county, city) and, where they apply,
+`transform` (none, log1p), `group_columns` (administrative parents) and `sha256`; the
+CSVs it names; and `cells.csv` with columns cell, lat, lon and, for those levels,
+county and city: the codes of the units that each cell belongs to. A CSV of labels has
+the target and the column named like its level. Where it has lat and lon instead, each
+row is a unit of one point: enough for an encoder of coordinates.
+Letters: `n` cells, `u` units, `d` features.
+"""
+
+import csv
+import hashlib
+import json
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import h3
+import numpy as np
+
+from unigeo_jax.data import datasets, splits
+
+LEVELS = ("cell", "county", "city")
+TRANSFORMS = ("none", "log1p")
+REGION_RESOLUTION = 3  # of the H3 cells that are held out whole
+PREFIXES = {"prefecture": 4, "province": 2}  # of a six-digit Chinese county code
+
+
+class Listed(NamedTuple):
+    """A task of the benchmark.
+
+    public: whether its labels were published; where not, a folder brings them.
+    r2: of the released 128-d vectors by the published protocol, June 2025.
+    """
+
+    target: str
+    level: str
+    unit: str
+    transform: str  # of the better protocol; the published one takes raw targets
+    source: str
+    public: bool
+    r2: float
+
+
+TASKS = {
+    "POP": Listed(
+        "population density", "cell", "", "log1p", "WorldPop", True, 0.814606
+    ),
+    "EDU": Listed(
+        *("years of education", "county", "years", "none", "census 2020"),
+        *(True, 0.859050),
+    ),
+    "ELD": Listed(
+        "share aged 65+", "county", "%", "none", "census 2020", True, 0.812507
+    ),
+    "HSR": Listed(
+        *("hukou separation ratio", "county", "", "log1p", "census 2020"),
+        *(True, 0.777108),
+    ),
+    "CRI": Listed(
+        "crime cases", "cell", "", "log1p", "Zhang et al. 2025", True, 0.708313
+    ),
+    "NTL": Listed("night-time light", "cell", "", "log1p", "MOSAIKS", True, 0.597496),
+    "HOU": Listed(
+        *("housing area a head", "county", "m²", "none", "census 2020"),
+        *(True, 0.691934),
+    ),
+    "ENE": Listed(
+        *("energy consumption", "city", "", "log1p", "city yearbooks"),
+        *(False, 0.719280),
+    ),
+    "COS": Listed(
+        "off-line consumption", "cell", "", "log1p", "Tencent", False, 0.859583
+    ),
+    "ELE": Listed("elevation", "cell", "m", "none", "MOSAIKS", True, 0.838759),
+    "FOR": Listed("forest cover", "cell", "%", "none", "MOSAIKS", True, 0.741846),
+}
+
+
+class Cells(NamedTuple):
+    """Cells of a map: positions and the code of the unit each is in, "" = none."""
+
+    lat: np.ndarray
+    lon: np.ndarray
+    unit: Mapping[str, np.ndarray]
+
+
+class Labels(NamedTuple):
+    """Raw targets of units, by code; lat, lon only where each is one point.
+
+    parents: administrative codes of each unit, finest first.
+    """
+
+    name: str
+    level: str
+    code_u: np.ndarray
+    y_u: np.ndarray
+    transform: str = "none"
+    lat_u: np.ndarray | None = None
+    lon_u: np.ndarray | None = None
+    parents: Mapping[str, np.ndarray] = {}
+
+
+class Joined(NamedTuple):
+    """Units that have a target and a vector. region_u: what is held out together."""
+
+    level: str
+    x_ud: np.ndarray
+    y_u: np.ndarray
+    lat_u: np.ndarray
+    lon_u: np.ndarray
+    transform: str
+    parents: Mapping[str, np.ndarray]
+    region_u: np.ndarray
+
+
+def aggregate(z_nd: np.ndarray, code_n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Unweighted means of the cells of each unit: sorted codes (u,), float (u, d).
+
+    Cells with code "" belong to no unit.
+    """
+    inside = code_n != ""
+    code_u, row_n = np.unique(code_n[inside], return_inverse=True)
+    x_ud = np.zeros((len(code_u), z_nd.shape[1]))
+    np.add.at(x_ud, row_n, z_nd[inside])
+    return code_u, x_ud / np.bincount(row_n, minlength=len(code_u))[:, None]
+
+
+def join(
+    labels: Labels,
+    cells: Cells | None,
+    embed: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> Joined:
+    """Gives every unit its vector; units without a cell or a finite target drop out.
+
+    Args:
+      embed: (lat, lon) in degrees -> float (n, d).
+
+    Raises:
+      ValueError: units without points and no cells, or none that joins.
+    """
+    here_u = np.isfinite(labels.y_u)
+    if labels.lat_u is not None and labels.lon_u is not None:
+        rows = np.flatnonzero(here_u)
+        lat_u, lon_u = labels.lat_u[rows], labels.lon_u[rows]
+        x_ud = np.asarray(embed(lat_u, lon_u))
+    elif cells is None or labels.level not in cells.unit:
+        raise ValueError(
+            f"task {labels.name}: no cells.csv with a column {labels.level};"
+            " allowed: that, or columns lat and lon beside the labels"
+        )
+    else:
+        code_c, mean_cd = aggregate(
+            np.concatenate(
+                [
+                    np.asarray(embed(cells.lat, cells.lon)),
+                    splits.unit_vectors(cells.lat, cells.lon),
+                ],
+                axis=1,
+            ),
+            cells.unit[labels.level],
+        )
+        at_u = np.minimum(np.searchsorted(code_c, labels.code_u), len(code_c) - 1)
+        rows = np.flatnonzero(here_u & (code_c[at_u] == labels.code_u))
+        mean_ud = mean_cd[at_u[rows]]
+        x_ud, (x, y, z) = mean_ud[:, :-3], mean_ud[:, -3:].T
+        lat_u = np.degrees(np.arctan2(z, np.hypot(x, y)))
+        lon_u = np.degrees(np.arctan2(y, x))
+    if not len(rows):
+        raise ValueError(f"task {labels.name}: none of {len(here_u)} units joins")
+    parents = {name: code_u[rows] for name, code_u in labels.parents.items()}
+    return Joined(
+        *(labels.level, x_ud, labels.y_u[rows], lat_u, lon_u, labels.transform),
+        *(parents, _regions(labels.level, lat_u, lon_u, list(parents.values()))),
+    )
+
+
+def _regions(
+    level: str, lat_u: np.ndarray, lon_u: np.ndarray, parents: list[np.ndarray]
+) -> np.ndarray:
+    if level != "cell" and parents:
+        return parents[0] if level == "county" else parents[-1]
+    places = zip(lat_u.tolist(), lon_u.tolist(), strict=True)
+    return np.array([h3.latlng_to_cell(*at, REGION_RESOLUTION) for at in places])
+
+
+def read_folder(
+    folder: pathlib.Path, default: Mapping[str, Any] | None = None
+) -> tuple[list[Labels], Cells | None]:
+    """Reads the labels of a folder, and its cells if it has any.
+
+    `default`: what entries say that do not say otherwise.
+
+    Raises:
+      ValueError: a file is missing or malformed; the message names file and row.
+    """
+    try:
+        entries = json.loads((folder / "tasks.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"tasks {folder}: tasks.json: {error}") from error
+    cells = None
+    if (folder / "cells.csv").exists():
+        table, lat, lon = _points(folder / "cells.csv")
+        unit = {c: np.array(table[c], str) for c in LEVELS if c in table}
+        cells = Cells(lat, lon, unit)
+    return [read(folder, {**(default or {}), **entry}) for entry in entries], cells
+
+
+def read(folder: pathlib.Path, entry: Mapping[str, Any]) -> Labels:
+    """Reads the labels of one entry of `tasks.json`; `read_folder` says of what form.
+
+    Raises:
+      ValueError: as `read_folder`.
+    """
+    lacking = [key for key in ("name", "file", "target") if key not in entry]
+    if lacking:
+        raise ValueError(f"{folder / 'tasks.json'}: task lacks {', '.join(lacking)}")
+    listed = TASKS.get(entry["name"])
+    level = entry.get("level", listed.level if listed else None)
+    transform = entry.get("transform", listed.transform if listed else "none")
+    for what, got, allowed in (
+        ("level", level, LEVELS),
+        ("transform", transform, TRANSFORMS),
+    ):
+        if got not in allowed:
+            raise ValueError(
+                f"task {entry['name']}: {what} {got!r}; allowed: {', '.join(allowed)}"
+            )
+    path = folder / entry["file"]
+    table = _table(path, entry.get("sha256"))
+    keyed = level in table
+    wanted = [entry["target"], *([] if keyed else ["lat", "lon"])]
+    wanted += list(entry.get("group_columns", ()))
+    if missing := [column for column in wanted if column not in table]:
+        raise ValueError(
+            f"{path}: no column {', '.join(missing)}; there are: {', '.join(table)}"
+        )
+    y_u = _numbers(path, entry["target"], table[entry["target"]], missing=True)
+    parents = {c: np.array(table[c], str) for c in entry.get("group_columns", ())}
+    parents = dict(sorted(parents.items(), key=lambda kv: -len(np.unique(kv[1]))))
+    lat = lon = None
+    code_u = np.arange(len(y_u)).astype(str)
+    if keyed:
+        code_u = np.array(table[level], str)
+        if not parents and level == "county":
+            parents = {k: code_u.astype(f"<U{n}") for k, n in PREFIXES.items()}
+    else:
+        _, lat, lon = _points(path)
+    return Labels(entry["name"], level, code_u, y_u, transform, lat, lon, parents)
+
+
+def _table(path: pathlib.Path, sha256: str | None = None) -> dict[str, list[str]]:
+    try:
+        data = path.read_bytes()
+        rows = list(csv.DictReader(data.decode("utf-8-sig").splitlines()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    digest = hashlib.sha256(data).hexdigest()
+    if sha256 not in (None, digest):
+        raise ValueError(f"{path}: got sha256 {digest}; allowed: {sha256}")
+    if not rows:
+        raise ValueError(f"{path}: got no rows; allowed: one or more")
+    return {c: [(row[c] or "").strip() for row in rows] for c in rows[0]}
+
+
+def _points(path: pathlib.Path) -> tuple[dict, np.ndarray, np.ndarray]:
+    table = _table(path)
+    if missing := [column for column in ("lat", "lon") if column not in table]:
+        raise ValueError(f"{path}: no column {', '.join(missing)}")
+    lat, lon = (_numbers(path, c, table[c], missing=False) for c in ("lat", "lon"))
+    datasets.check_places(lat, lon, str(path))
+    return table, lat, splits.wrap_lon(lon)
+
+
+def _numbers(
+    path: pathlib.Path, column: str, texts: list[str], *, missing: bool
+) -> np.ndarray:
+    """Parses a column; where `missing` is allowed, "" becomes NaN."""
+    values = np.empty(len(texts))
+    for row, text in enumerate(texts):
+        try:
+            values[row] = float(text) if text or not missing else np.nan
+        except ValueError:
+            raise ValueError(
+                f"{path}: row {row + 2}: {column}={text!r}; allowed: a number"
+            ) from None
+    return values
