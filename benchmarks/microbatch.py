@@ -64,7 +64,7 @@ def measure(arg: str, batch: int, microbatch: int, run: bool) -> dict[str, Any]:
 
     abstract = inputs(jax.ShapeDtypeStruct)
     step: Any = prepared.step
-    program = step.lower(prepared.abstract, abstract).compile()
+    program = step.lower(prepared.abstract, abstract, {}).compile()
     memory = program.memory_analysis()
     aside = memory.output_size_in_bytes - memory.alias_size_in_bytes
     out = {
@@ -85,7 +85,7 @@ def measure(arg: str, batch: int, microbatch: int, run: bool) -> dict[str, Any]:
             gc.collect()  # the loader's copy is not the step's
             state = init()
             for _ in range(2):
-                state, values = program(state, rows)
+                state, values = program(state, rows, {})
             assert np.isfinite(values["loss"])
 
         out["resident"], _ = protocol.host_growth(two_steps)

@@ -53,8 +53,9 @@ def parse(arg: str, **defaults: Any) -> dict[str, Any]:
 
 
 def name(base: str, arg: str) -> str:
-    """A folder name that tells the arguments apart; of init=PATH its last part only."""
-    arg = re.sub(r"\binit=([^,]*/)", "init=", (arg or "").replace("/,", ","))
+    """A folder name that tells the arguments apart; of a path its last part only."""
+    arg = (arg or "").replace("/,", ",").removesuffix("/")
+    arg = re.sub(r"\b(init|vectors)=[^,]*/", r"\1=", arg)
     return "-".join(filter(None, [base, arg.replace("/", "_").replace(",", "-")]))
 
 
@@ -103,6 +104,8 @@ def training(size: str, init: str = "") -> ConfigDict:
         "weight_decay": 0.1,
         "clip": 1.0,
         "warmup": 0.05,  # share of the steps
+        "schedule": "cosine",  # after the warm-up; or constant
+        "decay_tables": False,  # weight decay on tables of nodes too
     }
     config.checkpoint = {"every": 500 if mini else 1000, "keep": 2}
     config.eval = {
@@ -143,6 +146,7 @@ def contrast() -> dict[str, Any]:
         "impl": "auto",
         "tile": 1024,  # places a side
         "init_tau": 0.07,
+        "fixed_tau": {},  # "<a>-<b>": temperature of a pair that is not learned
         "tau_min": 0.01,
         "tau_max": 1.0,
     }

@@ -111,13 +111,16 @@ class Run:
             raise ValueError(f"--workdir {folder}: no checkpoint; train it first")
         mesh = sharding.make_mesh(**self.config.mesh)
         readers = pipeline.readers(self.config.towers, modalities.get)
-        prepared = train.prepare(self.config, mesh, pipeline.example_batch(readers))
+        shared = pipeline.constants(self.config, modalities.get, data_dir, mesh.size)
+        example = pipeline.example_batch(readers)
+        prepared = train.prepare(self.config, mesh, example, shared)
         saves = checkpoint.Checkpoints(kept, self.config.checkpoint.keep)
         self.params = saves.restore_only(self.step, prepared.abstract, "params")
         saves.close()
         self.untrained = prepared.init().params
         self.galleries = galleries.make(
-            *(self.config, mesh, prepared.task, readers, data_dir)
+            *(self.config, mesh, prepared.task, readers, data_dir),
+            sharding.place(shared, mesh),
         )
 
     def embed_coords(self, params):

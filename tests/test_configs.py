@@ -3,12 +3,13 @@
 """Every config builds; what is misspelt is refused with what is allowed."""
 
 import importlib
+import json
 
 import jax
 import numpy as np
 import pytest
 
-from configs import ablations, common, five_modal
+from configs import ablations, common, five_modal, mobclip, unified
 from unigeo_jax import modalities, sharding, train
 from unigeo_jax.data import pipeline
 
@@ -27,13 +28,14 @@ VARIANTS = [
 ]
 
 
-def abstract_step(config):
+def abstract_step(config, data_dir=None):
     """Traces one training step without running it; returns parameters by tower."""
     mesh = sharding.make_mesh(**config.mesh)
     example = pipeline.example_batch(pipeline.readers(config.towers, modalities.get))
-    run = train.prepare(config, mesh, example)
+    shared = pipeline.constants(config, modalities.get, data_dir, mesh.size)
+    run = train.prepare(config, mesh, example, shared)
     rows = jax.tree.map(lambda x: np.repeat(x, mesh.size, axis=0), example)
-    state, values = jax.eval_shape(run.step, run.abstract, rows)
+    state, values = jax.eval_shape(run.step, run.abstract, rows, shared)
     assert values["loss"].shape == ()
     assert jax.tree.structure(state) == jax.tree.structure(run.abstract)
     # An empty array could not be saved.
@@ -46,6 +48,47 @@ def abstract_step(config):
 def test_every_config_traces_a_step_at_every_size(name, size):
     config = importlib.import_module(f"configs.{name}").get_config(f"size={size}")
     assert abstract_step(config).keys() == {*config.towers, "log_tau"}
+
+
+@pytest.mark.parametrize("arg", ["size=mini", "size=B", "release", "inductive"])
+def test_mobclip_traces_a_step(arg, data_dir):
+    config = mobclip.get_config(f"{arg},data=us_places/tiny")
+    sizes = abstract_step(config, data_dir)
+    assert sizes.keys() == {*config.towers, "log_tau"}
+    assert ("coords" in sizes) == (arg != "release")
+    assert sizes["mobility"] % config.dim == 0
+
+
+def test_mobclip_without_mobility_contrasts_all_others():
+    config = mobclip.get_config("without_mobility,data=us_places/tiny")
+    assert sorted(config.towers) == ["aerial", "coords", "demographics", "poi"]
+    assert config.loss.pairs == "all_to_all"
+
+
+@pytest.mark.parametrize("data", ["us_places/tiny", "earth/tiny"])
+def test_unified_traces_a_step_of_eight_towers(data, data_dir):
+    config = unified.get_config(f"data={data}")
+    assert len(config.towers) == 8
+    assert abstract_step(config, data_dir).keys() == {*config.towers, "log_tau"}
+
+
+@pytest.mark.parametrize(
+    ("module", "arg"),
+    [
+        (mobclip, "tiny"),
+        (mobclip, "all_to_all,tiny"),
+        (mobclip, "release,tiny"),
+        (unified, "tiny"),
+    ],
+)
+def test_tiny_runs_with_a_graph_train_and_evaluate(module, arg, data_dir, tmp_path):
+    config = module.get_config(arg)
+    with config.unlocked():
+        config.steps, config.eval.splits = 2, ("val",)
+    state = train.fit(config, tmp_path, data_dir)
+    assert int(state.step) == 2
+    (table,) = json.loads((tmp_path / "eval" / "2.json").read_text()).values()
+    assert {"mobility->poi", "poi->mobility"} <= table.keys()
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

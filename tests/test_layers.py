@@ -50,7 +50,7 @@ ARROWS: dict[str, set[str]] = {
         ),
         *("model", "losses", "modalities", "siglip", "watchdog", "workdir", "types"),
     },
-    "aot": {"train", "modalities", "data", "sharding", "types"},
+    "aot": {"train", "checkpoint", "modalities", "data", "sharding", "types"},
     "infer": set(),
     "export": {"model", "modalities", "nn", "checkpoint", "sharding", "infer", "types"},
     "distill": {
@@ -60,7 +60,12 @@ ARROWS: dict[str, set[str]] = {
     "": {"infer"},
 }
 # Single files that a part may import from a part it may not import as a whole.
-FILES_ALLOWED = {"modalities": {"unigeo_jax.data.tokenizer", "unigeo_jax.data.patches"}}
+FILES_ALLOWED = {
+    "modalities": {
+        f"unigeo_jax.data.{name}"
+        for name in ("tokenizer", "patches", "graph", "adjacency", "neighbours")
+    }
+}
 # The path from coordinates to vectors stays light: what users without a GPU install.
 INFER_THIRD_PARTY = {"jax", "numpy", "flatbuffers"}
 BANNED = {"tensorflow", "pickle", "cPickle", "dill", "joblib", "cloudpickle", "shelve"}

@@ -75,7 +75,7 @@ def test_the_sigmoid_loss_trains_its_temperatures_and_biases():
     losses = []
     for _ in range(4):
         bias = float(state.params["logit_bias"][1])
-        state, values = run.step(state, batch)
+        state, values = run.step(state, batch, {})
         losses.append(float(values["loss"]))
         assert values["bias/aerial-coords"] == bias
     assert losses[-1] < losses[0]

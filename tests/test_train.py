@@ -39,7 +39,7 @@ def prepare(config, data=-1, fsdp=1, devices=None):
 def steps(run, mesh, state, batches, count):
     losses = []
     for batch in itertools.islice(batches, count):
-        state, values = run.step(state, sharding.to_global(batch, mesh))
+        state, values = run.step(state, sharding.to_global(batch, mesh), {})
         losses.append(float(values["loss"]))
     return state, losses
 
@@ -124,10 +124,10 @@ def test_a_modality_absent_from_the_whole_batch_gets_no_gradient(earth_tiny):
 
 
 def test_a_step_that_is_not_finite_changes_nothing_but_the_counters():
-    def loss_fn(params, batch, key):
+    def loss_fn(params, batch, key, constants):
         return jnp.sum(params["w"] * batch["x"]), {}
 
-    task = tasks.Task(lambda key, batch: None, loss_fn, lambda p: p, lambda p, x: x)
+    task = tasks.Task(lambda *_: None, loss_fn, lambda p: p, lambda p, x: x)
     tx = optax.adam(0.1)
     params = {"w": jnp.ones(3)}
     zero = jnp.zeros((), jnp.int32)
@@ -135,15 +135,15 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_counters():
     step = jax.jit(train.make_step(task, tx, seed=0))
     good = {"x": jnp.array([1.0, 2.0, 3.0]), "here": {}}
     bad = {"x": jnp.array([1.0, jnp.nan, 3.0]), "here": {}}
-    state, _ = step(state, good)
+    state, _ = step(state, good, {})
     for skipped in (1, 2):
-        after, values = step(state, bad)
+        after, values = step(state, bad, {})
         jax.tree.map(np.testing.assert_array_equal, after.params, state.params)
         jax.tree.map(np.testing.assert_array_equal, after.opt_state, state.opt_state)
         assert int(values["skipped"]) == skipped
         assert int(after.step) == int(state.step) + 1
         state = after
-    state, values = step(state, good)
+    state, values = step(state, good, {})
     assert (int(values["skipped"]), int(values["skips"])) == (0, 2)
     assert not np.array_equal(state.params["w"], after.params["w"])
 
@@ -156,7 +156,7 @@ def test_one_file_and_one_config_line_add_night_lights(earth_tiny):
     before = run.init()
     before_host = jax.device_get(before.params["night"])
     state, values = run.step(
-        before, sharding.to_global(next(host_batches(config, earth_tiny)), mesh)
+        before, sharding.to_global(next(host_batches(config, earth_tiny)), mesh), {}
     )
     assert float(values["here/night"]) == 1.0
     assert (
@@ -165,7 +165,7 @@ def test_one_file_and_one_config_line_add_night_lights(earth_tiny):
     )
     # Warm-up starts at rate zero: the second step is the first that moves.
     batch = next(host_batches(config, earth_tiny, start=1))
-    state, _ = run.step(state, sharding.to_global(batch, mesh))
+    state, _ = run.step(state, sharding.to_global(batch, mesh), {})
     moved = jax.tree.map(
         lambda a, b: np.any(a != b), before_host, jax.device_get(state.params["night"])
     )

@@ -35,18 +35,27 @@ def make(
     task: tasks.Task,
     readers: list[pipeline.Reader],
     data_dir: pathlib.Path | None,
+    constants: Any = None,
 ) -> Callable[[Any], dict[str, Gallery]]:
-    """Returns params -> {split: Gallery} over `config.eval.splits`."""
+    """Returns params -> {split: Gallery} over `config.eval.splits`.
+
+    constants: of the task's towers, on the devices of `mesh`.
+    """
+    constants = constants or {}
     names = [name for name, _, _ in readers]
     batch = -(-config.eval.batch // mesh.size) * mesh.size
+    folder = datasets.find(config.data.name, data_dir)
     splits = {
         split: datasets.load(config.data.name, split, data_dir)
         for split in config.eval.splits
     }
 
-    def embed(params: Any, rows: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def embed(
+        params: Any, rows: Batch, constants: Any
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
         here_mb = jnp.stack([rows["here"][name] for name in names])
-        return task.embed(params, rows["x"]), here_mb, rows["index"]
+        z_mbd = task.embed(params, rows["x"], constants)
+        return z_mbd, here_mb, rows["index"]
 
     # Every process gets the whole of it; rows tell by `index` who they are, because
     # the mesh may order devices otherwise than by process.
@@ -54,10 +63,10 @@ def make(
 
     def one_split(params: Any, source: Any, index: dict[str, np.ndarray]) -> Gallery:
         z, here, numbers = [], [], []
-        for local in pipeline.gallery(
-            source, index, readers, size=config.eval.gallery, batch=batch
-        ):
-            z_mbd, here_mb, index_b = embed(params, sharding.to_global(local, mesh))
+        options = {"size": config.eval.gallery, "batch": batch, "folder": folder}
+        for local in pipeline.gallery(source, index, readers, **options):
+            rows = sharding.to_global(local, mesh)
+            z_mbd, here_mb, index_b = embed(params, rows, constants)
             real = np.asarray(index_b) >= 0
             z.append(np.asarray(z_mbd)[:, real])
             here.append(np.asarray(here_mb)[:, real])

@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from unigeo_jax import modalities
 from unigeo_jax.nn import layers
@@ -24,6 +25,8 @@ class GeoModel(nn.Module):
     of `z_mbd`; the same module may serve two names. Parameters: one subtree a name,
     and `log_tau`, float32, one value an unordered pair of modalities (m = n
     included) in the order of `pairs`; with `init_bias` also `logit_bias`, alike.
+    `fixed_tau_mm`, symmetric, holds temperatures that are not learned, 0 elsewhere.
+    `mesh` is for towers that split what they share over devices.
     """
 
     towers: Sequence[Tower]
@@ -31,6 +34,8 @@ class GeoModel(nn.Module):
     dtype: Any = jnp.float32
     init_tau: float = 0.07
     init_bias: float | None = None
+    fixed_tau_mm: tuple[tuple[float, ...], ...] = ()
+    mesh: Mesh | None = None
 
     def setup(self):
         names = self.names
@@ -40,7 +45,10 @@ class GeoModel(nn.Module):
             if not name.isidentifier() or hasattr(type(self), name) or name in _FIELDS:
                 raise ValueError(f"towers: {name!r} cannot be the name of a tower")
             encoder = modalities.get(module).Encoder
-            setattr(self, name, encoder(dim=self.dim, dtype=self.dtype, **net))
+            options = {"dim": self.dim, "dtype": self.dtype, **net}
+            if "mesh" in encoder.__dataclass_fields__:
+                options["mesh"] = self.mesh
+            setattr(self, name, encoder(**options))
         init = nn.initializers.constant(math.log(self.init_tau))
         size = len(names) * (len(names) + 1) // 2
         self.log_tau = self.param("log_tau", init, (size,), jnp.float32)
@@ -61,13 +69,24 @@ class GeoModel(nn.Module):
 
         Raises ValueError for a name without a tower.
         """
+        return layers.l2_normalise(self.raw(name, x, train))
+
+    def raw(self, name: str, x: Any, train: bool = False) -> jax.Array:
+        """Return a tower's vectors (b, d) before normalisation: their norm may tell.
+
+        Raises ValueError for a name without a tower.
+        """
         if name not in self.names:
             raise ValueError(f"embed: no tower {name!r}, allowed: {list(self.names)}")
-        return layers.l2_normalise(getattr(self, name)(x, train))
+        return getattr(self, name)(x, train)
 
     def tau_mm(self) -> jax.Array:
-        """Return the symmetric (m, m) matrix of temperatures."""
-        return tau_matrix(self.log_tau)
+        """Return the symmetric (m, m) matrix of temperatures, fixed ones included."""
+        tau_mm = tau_matrix(self.log_tau)
+        if self.fixed_tau_mm:
+            fixed_mm = jnp.asarray(self.fixed_tau_mm, tau_mm.dtype)
+            tau_mm = jnp.where(fixed_mm > 0, fixed_mm, tau_mm)
+        return tau_mm
 
     def bias_mm(self) -> jax.Array | None:
         """Return the symmetric (m, m) matrix of logit biases, None without them."""
@@ -78,7 +97,7 @@ class GeoModel(nn.Module):
 
 _FIELDS = (
     *("towers", "dim", "dtype", "init_tau", "log_tau", "init_bias", "logit_bias"),
-    *("parent", "name", "scope"),
+    *("parent", "name", "scope", "mesh", "fixed_tau_mm"),
 )
 
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """AdamW or Muon with warm-up and cosine; rates by tower and layer; what is frozen."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -18,8 +19,24 @@ STEM = ("embedding", "pos_embedding", "cls", "registers", "Embed_0", "frequencie
 NO_DECAY = ("log_tau", "logit_bias", "registers", "bias", "scale")
 
 
-def schedule(lr: float, steps: int, warmup: float) -> optax.Schedule:
-    """Linear warm-up over the fraction `warmup` of `steps`, then cosine to zero."""
+TABLES = ("table",)  # one row a place of the data: decay would shrink rarely drawn ones
+
+
+def schedule(
+    lr: float, steps: int, warmup: float, shape: str = "cosine"
+) -> optax.Schedule:
+    """Linear warm-up over the fraction `warmup` of `steps`, then cosine to zero.
+
+    `shape` "constant" keeps the rate after the warm-up, and from the first step
+    without one. Raises ValueError for another name.
+    """
+    if shape == "constant":
+        ramp = round(steps * warmup)
+        return optax.warmup_constant_schedule(0.0 if ramp else lr, lr, ramp)
+    if shape != "cosine":
+        raise ValueError(
+            f"config.optim.schedule: got {shape!r}; allowed: cosine, constant"
+        )
     ramp = max(round(steps * warmup), 1)
     return optax.warmup_cosine_decay_schedule(0.0, lr, ramp, max(steps, ramp + 1))
 
@@ -61,11 +78,15 @@ def stop_frozen(params: Any, frozen: Mapping[str, Part]) -> Any:
     )
 
 
-def decay_mask(params: Any) -> Any:
-    """True where weight decay applies: matrices that are no register or temperature."""
+def decay_mask(params: Any, tables: bool = False) -> Any:
+    """True where weight decay applies: matrices that are no register or temperature.
+
+    Nor a table of nodes, unless `tables`, as in MobCLIP's release.
+    """
+    spared = NO_DECAY if tables else NO_DECAY + TABLES
 
     def decays(path: tuple[Any, ...], x: Any) -> bool:
-        return x.ndim >= 2 and _names(path)[-1] not in NO_DECAY
+        return x.ndim >= 2 and _names(path)[-1] not in spared
 
     return jax.tree_util.tree_map_with_path(decays, params)
 
@@ -198,9 +219,14 @@ def make(config: Any, params: Any, steps: int) -> optax.GradientTransformation:
     train = optax.chain(
         optax.clip_by_global_norm(o.clip) if o.clip else optax.identity(),
         direction(o),
-        optax.add_decayed_weights(o.weight_decay, mask=decay_mask),
+        optax.add_decayed_weights(
+            o.weight_decay,
+            mask=functools.partial(decay_mask, tables=o.get("decay_tables", False)),
+        ),
         scale_by_rate(relative_rates(config, params)),
-        optax.scale_by_learning_rate(schedule(o.lr, steps, o.warmup)),
+        optax.scale_by_learning_rate(
+            schedule(o.lr, steps, o.warmup, o.get("schedule", "cosine"))
+        ),
     )
     return optax.partition({"train": train, "frozen": optax.set_to_zero()}, held)
 

@@ -166,6 +166,36 @@ def on_whole(function: Callable, mesh: Mesh) -> Callable:
     return lambda params, *args: function(jax.tree.map(whole, params), *args)
 
 
+def place(constants: Any, mesh: Mesh) -> Any:
+    """Copies host arrays to the devices, once: see `constant_shardings`."""
+    return jax.tree.map(
+        lambda x, s: jax.make_array_from_callback(x.shape, s, lambda at: x[at]),
+        constants,
+        constant_shardings(constants, mesh),
+    )
+
+
+def constant_shardings(constants: Any, mesh: Mesh) -> Any:
+    """Rows over all devices for what lies in a dict named `rows`, the rest whole.
+
+    Raises:
+      ValueError: rows that the devices do not divide.
+    """
+
+    def rule(path: tuple[Any, ...], x: Any) -> NamedSharding:
+        names = [getattr(key, "key", None) for key in path]
+        if "rows" not in names:
+            return replicated(mesh)
+        if x.shape[0] % mesh.size:
+            raise ValueError(
+                f"constants {'/'.join(map(str, names))}: got {x.shape[0]} rows;"
+                f" allowed: a multiple of {mesh.size} devices"
+            )
+        return batch_sharding(mesh)
+
+    return jax.tree_util.tree_map_with_path(rule, constants)
+
+
 def to_global(batch: Any, mesh: Mesh) -> Any:
     """Assembles each process's host rows into arrays of the global batch."""
     sharding = batch_sharding(mesh)

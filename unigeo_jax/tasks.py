@@ -28,16 +28,21 @@ GATHERED_BYTES = 2**29
 class Task(NamedTuple):
     """The four functions that training needs.
 
-    init: (key, batch) -> params.
-    loss_fn: (params, batch, key) -> (scalar loss, {name: scalar}); traced under jit.
+    `constants` is what towers share by all places (modalities/__init__.py), {} where
+    none has any: {tower: pytree}.
+
+    init: (key, batch, constants) -> params; reads the shapes of the last two only.
+    loss_fn: (params, batch, key, constants) -> (scalar loss, {name: scalar}); traced
+      under jit.
     project: params -> params, applied after every update (bounds on temperatures).
-    embed: (params, x) -> float32 (m, b, d) unit vectors, no augmentation, no dropout.
+    embed: (params, x, constants) -> float32 (m, b, d) unit vectors, no augmentation,
+      no dropout.
     """
 
-    init: Callable[[jax.Array, Batch], Any]
-    loss_fn: Callable[[Any, Batch, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
+    init: Callable[..., Any]
+    loss_fn: Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
     project: Callable[[Any], Any]
-    embed: Callable[[Any, Any], jax.Array]
+    embed: Callable[..., jax.Array]
 
 
 def get(name: str) -> Callable[[Any, Mesh], Task]:
@@ -66,37 +71,38 @@ def compute_dtype(name: str) -> jnp.dtype:
 def contrastive(config: Any, mesh: Mesh) -> Task:
     """All pairs of the towers of `config.towers`, contrasted over the global batch."""
     microbatch.check(config.microbatch, config.batch, mesh.size)
-    dtype = compute_dtype(config.dtype)
-    names = tuple(config.towers)
-    model = build_model(config, dtype)
+    dtype, names = compute_dtype(config.dtype), tuple(config.towers)
+    model = build_model(config, dtype, mesh)
     weights_mm = pair_weights(names, config.loss)
     tau_range = (config.loss.tau_min, config.loss.tau_max)
     contrast = loss_impl(config, weights_mm, mesh, dtype.itemsize)
 
-    def apply(params: Any, *args: Any, **options: Any) -> Any:
+    def apply(params: Any, constants: Any, *args: Any, **options: Any) -> Any:
         if config.share_image_towers:
             params = params | {"street": params["aerial"]}
-        return model.apply({"params": params}, *args, **options)
+        variables = {"params": params, "constants": constants or {}}
+        return model.apply(variables, *args, **options)
 
-    def init(key: jax.Array, batch: Batch) -> Any:
-        params = dict(model.init(key, batch["x"])["params"])
+    def init(key: jax.Array, batch: Batch, constants: Any = None) -> Any:
+        params = first_params(model, key, batch["x"], constants or {})
         return without_street(params) if config.share_image_towers else params
 
-    def loss_fn(params: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, dict]:
+    def loss_fn(
+        params: Any, batch: Batch, key: jax.Array, constants: Any = None
+    ) -> tuple[jax.Array, dict]:
         def embed_train(name: str) -> jax.Array:
             def tower(x: Any, rows_b: jax.Array) -> jax.Array:
                 with microbatch.dropout_by_row(rows_b):
-                    return apply(
-                        params, name, x, True, method="embed", rngs={"dropout": key}
-                    )
+                    options = {"method": "embed", "rngs": {"dropout": key}}
+                    return apply(params, constants, name, x, True, **options)
 
             size = config.microbatch
             return microbatch.embed(tower, batch["x"][name], microbatch=size, mesh=mesh)
 
         z_mbd = jnp.stack([embed_train(name) for name in names])
         here_mb = jnp.stack([batch["here"][name] for name in names])
-        tau_mm = apply(params, method="tau_mm")
-        bias_mm = apply(params, method="bias_mm")
+        tau_mm = apply(params, {}, method="tau_mm")
+        bias_mm = apply(params, {}, method="bias_mm")
         cell_b2 = batch["cell"]
         if not config.loss.same_cell_mask:
             cell_b2 = batch["index"]  # a place twice in a batch stays one place
@@ -118,10 +124,18 @@ def contrastive(config: Any, mesh: Mesh) -> Task:
         low, high = np.log(np.float32(tau_range[0])), np.log(np.float32(tau_range[1]))
         return params | {"log_tau": jnp.clip(params["log_tau"], low, high)}
 
-    def embed(params: Any, x: Any) -> jax.Array:
-        return apply(params, x, train=False)
+    def embed(params: Any, x: Any, constants: Any = None) -> jax.Array:
+        return apply(params, constants, x, train=False)
 
     return Task(init, loss_fn, project, embed)
+
+
+def first_params(model: GeoModel, key: jax.Array, x: Any, constants: Any) -> dict:
+    """Draws the parameters; of `x` and `constants` only the shapes matter."""
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), constants)
+    variables = {"constants": zeros}
+    _, made = model.apply(variables, x, rngs={"params": key}, mutable=["params"])
+    return dict(made["params"])
 
 
 def without_street(params: dict[str, Any]) -> dict[str, Any]:
@@ -142,7 +156,7 @@ def without_street(params: dict[str, Any]) -> dict[str, Any]:
     return rest
 
 
-def build_model(config: Any, dtype: jnp.dtype) -> GeoModel:
+def build_model(config: Any, dtype: jnp.dtype, mesh: Mesh | None = None) -> GeoModel:
     """The GeoModel that `config.towers` describes."""
     towers = tuple(
         (name, tower.module or name, tower.net.to_dict())
@@ -154,6 +168,10 @@ def build_model(config: Any, dtype: jnp.dtype) -> GeoModel:
         dtype=dtype,
         init_tau=config.loss.init_tau,
         init_bias=config.loss.init_bias if config.loss.kind == "sigmoid" else None,
+        fixed_tau_mm=fixed_temperatures(
+            tuple(config.towers), config.loss.get("fixed_tau", {})
+        ),
+        mesh=mesh,
     )
 
 
@@ -216,6 +234,25 @@ def pair_weights(names: tuple[str, ...], loss: Any) -> np.ndarray:
         f"config.loss.pairs: got {loss.pairs!r};"
         f" allowed: all_to_all, pivot:<{'|'.join(names)}>"
     )
+
+
+def fixed_temperatures(names: tuple[str, ...], fixed_tau: Any) -> tuple:
+    """Symmetric (m, m) of `{"<a>-<b>": tau}`, 0 where tau is learned; () if all are.
+
+    Raises:
+      ValueError: a pair that is none of two towers, or a temperature not above 0.
+    """
+    fixed_mm = np.zeros((len(names),) * 2)
+    for pair, tau in fixed_tau.items():
+        a, _, b = pair.partition("-")
+        if a not in names or b not in names or not tau > 0:
+            raise ValueError(
+                f"config.loss.fixed_tau: got {pair!r}: {tau}; allowed: <a>-<b> of"
+                f" {', '.join(names)}, and a temperature above 0"
+            )
+        at = names.index(a), names.index(b)
+        fixed_mm[at] = fixed_mm[at[::-1]] = tau
+    return tuple(map(tuple, fixed_mm.tolist())) if fixed_tau else ()
 
 
 def _named(

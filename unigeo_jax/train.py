@@ -53,7 +53,7 @@ def make_step(
     seed: int,
     frozen: Mapping[str, optim.Part] | None = None,
 ) -> Callable:
-    """Returns step(state, batch) -> (state, metrics), one optimiser update.
+    """Returns step(state, batch, constants) -> (state, metrics), one update.
 
     No gradient is computed for the parts in `frozen`, nor for frozen leaves. If the
     loss or the gradient norm is not finite, parameters and moments stay as they are (on
@@ -61,12 +61,13 @@ def make_step(
     """
 
     def step(
-        state: TrainState, batch: Batch
+        state: TrainState, batch: Batch, constants: Any
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
 
         def loss_fn(params: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
-            return task.loss_fn(optim.stop_frozen(params, frozen or {}), batch, key)
+            params = optim.stop_frozen(params, frozen or {})
+            return task.loss_fn(params, batch, key, constants)
 
         grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, values), grads = grad_fn(state.params)
@@ -95,18 +96,21 @@ class Prepared(NamedTuple):
     """A task with its compiled functions.
 
     init: () -> TrainState, sharded.
-    step: (state, global batch) -> (state, {name: scalar}); the state is donated.
+    step: (state, global batch, constants) -> (state, {name: scalar}); the state is
+      donated.
     abstract: the state as ShapeDtypeStructs that carry shardings.
     """
 
     task: tasks.Task
     init: Callable[[], TrainState]
-    step: Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
+    step: Callable[[TrainState, Batch, Any], tuple[TrainState, dict[str, jax.Array]]]
     abstract: TrainState
 
 
-def prepare(config: Any, mesh: Mesh, example: Batch) -> Prepared:
+def prepare(config: Any, mesh: Mesh, example: Batch, constants: Any = None) -> Prepared:
     """Builds the task of `config` from an example batch of any size.
+
+    Of `constants` (pipeline.constants) the shapes are taken: arrays of any kind.
 
     Shapes come first, then shardings, then the initialisation itself, compiled with
     its output shardings: no device ever holds the whole of a sharded model.
@@ -116,11 +120,12 @@ def prepare(config: Any, mesh: Mesh, example: Batch) -> Prepared:
         loss_fn=sharding.on_whole(task.loss_fn, mesh),
         embed=sharding.on_whole(task.embed, mesh),
     )
-    shapes = jax.eval_shape(task.init, jax.random.key(0), example)
+    constants = constants or {}
+    shapes = jax.eval_shape(task.init, jax.random.key(0), example, constants)
     tx = optim.make(config, shapes, config.steps)
 
     def init() -> TrainState:
-        params = task.init(jax.random.key(config.seed), example)
+        params = task.init(jax.random.key(config.seed), example, constants)
         opt_state = tx.init(params)
         zero = jnp.zeros((), jnp.int32)
         return TrainState(zero, zero, zero, params, opt_state)
@@ -129,7 +134,11 @@ def prepare(config: Any, mesh: Mesh, example: Batch) -> Prepared:
     shardings = sharding.state_shardings(abstract, mesh)
     step = jax.jit(
         make_step(task, tx, config.seed, optim.frozen_parts(config)),
-        in_shardings=(shardings, sharding.batch_sharding(mesh)),
+        in_shardings=(
+            shardings,
+            sharding.batch_sharding(mesh),
+            sharding.constant_shardings(constants, mesh),
+        ),
         out_shardings=(shardings, sharding.replicated(mesh)),
         donate_argnums=0,
     )
@@ -154,15 +163,8 @@ def fit(
       FloatingPointError: `config.max_skips` steps in a row were not finite.
       workdir.Preempted: SIGTERM came; the state was saved.
     """
-    for key in ("steps", "batch", "log_every", "max_skips"):
-        if config[key] < 1:
-            raise ValueError(f"config.{key}: got {config[key]}; allowed: 1 or more")
     mesh = sharding.make_mesh(**config.mesh)
-    if config.batch % mesh.size:
-        raise ValueError(
-            f"config.batch: got {config.batch}; "
-            f"allowed: a multiple of {mesh.size} devices"
-        )
+    check(config, mesh)
     workdir.check(folder, config)
     readers = pipeline.readers(config.towers, modalities.get)
     source, index = datasets.load(config.data.name, config.data.split, data_dir)
@@ -170,15 +172,17 @@ def fit(
         source, readers, f"{config.data.name}:{config.data.split}"
     )
 
-    run = prepare(config, mesh, pipeline.example_batch(readers))
-    evaluator = make_evaluator(config, mesh, run.task, readers, data_dir)
+    shared = pipeline.constants(config, modalities.get, data_dir, mesh.size)
+    run = prepare(config, mesh, pipeline.example_batch(readers), shared)
+    constants = sharding.place(shared, mesh)
+    evaluator = make_evaluator(config, mesh, run.task, readers, data_dir, constants)
     positions = pipeline.positions(index, config)
     # The state: 1. this workdir's newest checkpoint, else 2. scratch and config.init.
     # What may be wrong is asked first: Orbax opens threads that an early exit upsets.
     kept = folder / "checkpoints"
     new = not checkpoint.steps(kept)
     imports = siglip.plan(config, run.abstract.params) if new else None
-    workdir.claim(folder, config)
+    workdir.claim(folder, config, shared)
     with contextlib.closing(
         checkpoint.Checkpoints(kept, config.checkpoint.keep)
     ) as saves:
@@ -193,18 +197,35 @@ def fit(
 
         if config.data.workers == 0:
             source = pipeline.memo_if_small(source, config.data.cache_mb)
-        read = pipeline.ReadPlaces(source, index["cell"], readers)
+        dataset = datasets.find(config.data.name, data_dir)
+        read = pipeline.ReadPlaces(source, index["cell"], readers, dataset)
         batches = pipeline.train_batches(read, positions, data=config.data, start=start)
         with contextlib.closing(metrics.Writer(folder, start)) as writer:
             return loop(
-                config, folder, mesh, run.step, state, batches, saves, writer, evaluator
+                *(config, folder, mesh, lambda *x: run.step(*x, constants), state),
+                *(batches, saves, writer, evaluator),
             )
 
 
-def restore_params(folder: pathlib.Path) -> tuple[Any, Any, int]:
+def check(config: Any, mesh: Mesh) -> None:
+    """Raises ValueError for numbers in `config` that cannot be trained with."""
+    for key in ("steps", "batch", "log_every", "max_skips"):
+        if config[key] < 1:
+            raise ValueError(f"config.{key}: got {config[key]}; allowed: 1 or more")
+    if config.batch % mesh.size:
+        raise ValueError(
+            f"config.batch: got {config.batch}; "
+            f"allowed: a multiple of {mesh.size} devices"
+        )
+
+
+def restore_params(
+    folder: pathlib.Path, data_dir: pathlib.Path | None = None
+) -> tuple[Any, Any, int]:
     """Reads config, parameters and step of the newest checkpoint of a workdir.
 
-    The optimiser's moments stay on the disk. One device holds the parameters.
+    The optimiser's moments stay on the disk. One device holds the parameters. The
+    dataset, in `data_dir`, is opened only where towers have constants of it.
 
     Raises:
       ValueError: the folder is no workdir, or has no checkpoint.
@@ -216,7 +237,8 @@ def restore_params(folder: pathlib.Path) -> tuple[Any, Any, int]:
         raise ValueError(f"--workdir {folder}: no checkpoint yet")
     mesh = sharding.make_mesh(devices=jax.local_devices()[:1])
     readers = pipeline.readers(config.towers, modalities.get)
-    run = prepare(config, mesh, pipeline.example_batch(readers))
+    shared = pipeline.constants(config, modalities.get, data_dir, mesh.size)
+    run = prepare(config, mesh, pipeline.example_batch(readers), shared)
     with contextlib.closing(
         checkpoint.Checkpoints(kept, config.checkpoint.keep)
     ) as saves:
@@ -305,9 +327,10 @@ def make_evaluator(
     task: tasks.Task,
     readers: list[pipeline.Reader],
     data_dir: pathlib.Path | None,
+    constants: Any,
 ) -> Callable[[Any], dict[str, dict]]:
     """Returns params -> {split: retrieval result} over `config.eval.splits`."""
-    embedded = galleries.make(config, mesh, task, readers, data_dir)
+    embedded = galleries.make(config, mesh, task, readers, data_dir, constants)
     return lambda params: {
         split: retrieval.run(*places) for split, places in embedded(params).items()
     }

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The run's folder and its surroundings: config.json, signals, progress, profiler."""
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -13,6 +14,7 @@ import time
 from typing import Any
 
 import jax
+import numpy as np
 import tqdm
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
@@ -117,15 +119,46 @@ def _tuples(config: ConfigDict) -> ConfigDict:
     return config
 
 
-def claim(folder: pathlib.Path, config: Any) -> None:
-    """Makes `folder` the workdir of `config` by writing its config.json."""
+def claim(folder: pathlib.Path, config: Any, constants: Any = None) -> None:
+    """Makes `folder` the workdir of `config` by writing its config.json.
+
+    Raises:
+      ValueError: the run in `folder` was trained with other `constants` (a graph,
+        statistics of the inputs) than these, by their hash.
+    """
+    hashes = {name: digest(arrays) for name, arrays in (constants or {}).items()}
+    path = folder / "config.json"
+    old = read_about(folder).get("constants", {}) if path.exists() else {}
+    for name in sorted({*old} & {*hashes}):
+        if old[name] != hashes[name]:
+            raise ValueError(
+                f"--workdir {folder}: what tower {name} takes from the dataset has"
+                f" changed: sha256 {hashes[name]}, the workdir has {old[name]};"
+                " allowed: the same dataset, or another workdir"
+            )
     about = {
         "config": json.loads(config.to_json()),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "python": sys.version.split()[0],
         "commit": commit(),
+        "constants": hashes,
     }
     write_json(folder / "config.json", about)
+
+
+def digest(arrays: Any) -> str:
+    """SHA-256 over names, types, shapes and bytes of a pytree of host arrays.
+
+    But for what lies under `rows`: its layout is that of the devices.
+    """
+    found = hashlib.sha256()
+    for path, x in jax.tree_util.tree_leaves_with_path(arrays):
+        if getattr(path[0], "key", None) == "rows":
+            continue
+        x = np.ascontiguousarray(x)
+        found.update(f"{jax.tree_util.keystr(path)} {x.dtype} {x.shape}".encode())
+        found.update(x.data)
+    return found.hexdigest()
 
 
 def _differences(old: dict, new: dict) -> list[tuple[str, Any, Any]]:

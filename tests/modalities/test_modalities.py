@@ -15,6 +15,8 @@ TINY = {
     "dsm": {"patch": 12, "width": 16, "depth": 1, "heads": 2},
     "text": {"vocab_size": 8, "width": 16, "depth": 1, "heads": 2},
     "coords": {"frequencies": 8, "sigmas": [1, 4], "depth": 1, "heads": 2},
+    "night": {"patch": 8, "width": 16, "depth": 1, "heads": 2},
+    "poi": {"vocab_size": 8, "width": 16, "depth": 1, "heads": 2},
 }
 
 
@@ -48,6 +50,8 @@ def test_the_encoder_takes_a_batch_of_specs_and_sums_over_no_other_place(name, d
     x = jax.tree.map(noise, module.spec())
     if name == "street":
         x["mask"][:, 0] = True
+    if name == "poi":
+        x["here"][:, 0] = True
     variables = draw(encoder, x)
     together = jax.jit(encoder.apply)(variables, x)
     assert together.shape == (3, 12)
@@ -56,13 +60,16 @@ def test_the_encoder_takes_a_batch_of_specs_and_sums_over_no_other_place(name, d
     np.testing.assert_allclose(alone[0], together[2], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [n for n in TINY if n not in ("text", "coords")])
+@pytest.mark.parametrize(
+    "name", [n for n in TINY if n not in ("text", "coords", "poi")]
+)
 def test_reading_never_changes_the_record(name):
     rng = np.random.default_rng(0)
     record = {
         "aerial": rng.integers(0, 256, (36, 36, 3)).astype(np.uint8),
         "dsm": rng.integers(0, 999, (28, 28)).astype(np.int16),
         "street": rng.integers(0, 256, (48, 96, 3)).astype(np.uint8),
+        "night": rng.integers(0, 256, (16, 16, 1)).astype(np.uint8),
     }
     before = {k: v.copy() for k, v in record.items()}
     for seed in (None, 0, 1):

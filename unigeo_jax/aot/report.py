@@ -19,7 +19,7 @@ import jax
 from jax.extend import core
 from jax.sharding import Mesh
 
-from unigeo_jax import modalities, sharding, train
+from unigeo_jax import checkpoint, modalities, sharding, train
 from unigeo_jax.aot import cost
 from unigeo_jax.data import pipeline
 
@@ -59,7 +59,8 @@ CHIPS = {
 def report(config: Any, mesh: Mesh, chip: Chip) -> dict[str, Any]:
     """Compiles the step of `config` for the devices of `mesh`; see the README.
 
-    Needs no dataset. `fits` is False where the compiler runs out of memory; then
+    Needs no dataset but for towers with constants (modalities/__init__.py): that of
+    the default folder. `fits` is False where the compiler runs out of memory; then
     `largest` holds its own list of buffers, and the rest is of the program that it
     gave up on.
 
@@ -72,7 +73,11 @@ def report(config: Any, mesh: Mesh, chip: Chip) -> dict[str, Any]:
             f" allowed: a multiple of {mesh.size} devices"
         )
     readers = pipeline.readers(config.towers, modalities.get)
-    run = train.prepare(config, mesh, pipeline.example_batch(readers))
+    shared = pipeline.constants(config, modalities.get, None, mesh.size)
+    run = train.prepare(config, mesh, pipeline.example_batch(readers), shared)
+    constants = checkpoint.abstract_like(
+        shared, sharding.constant_shardings(shared, mesh)
+    )
     batch = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(
             (config.batch, *x.shape[1:]),
@@ -81,13 +86,15 @@ def report(config: Any, mesh: Mesh, chip: Chip) -> dict[str, Any]:
         ),
         pipeline.example_batch(readers),
     )
-    lowered = run.step.lower(run.abstract, batch)  # pyright: ignore
+    lowered = run.step.lower(run.abstract, batch, constants)  # pyright: ignore
     with tempfile.TemporaryDirectory() as folder:
         began = time.monotonic()
         out, text = _compile(lowered, pathlib.Path(folder), chip)
         out["compile_s"] = round(time.monotonic() - began, 1)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    traced = jax.make_jaxpr(run.task.loss_fn)(run.abstract.params, batch, key)
+    traced = jax.make_jaxpr(run.task.loss_fn)(
+        run.abstract.params, batch, key, constants
+    )
     out["parameters"] = train.count(run.abstract.params)
     out["model_flops"] = 3 * forward_flops(traced.jaxpr)
     if text:

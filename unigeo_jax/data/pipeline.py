@@ -6,6 +6,8 @@ A batch is a pure function of (seed, step). Process p of n takes positions p, p 
 of each global batch, whatever the number of workers.
 """
 
+import functools
+import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
@@ -14,7 +16,7 @@ import grain
 import jax
 import numpy as np
 
-from unigeo_jax.data import order
+from unigeo_jax.data import datasets, order
 from unigeo_jax.types import Batch
 
 Reader = tuple[str, ModuleType, dict[str, Any]]  # name, modality file, its data options
@@ -27,6 +29,7 @@ class ReadPlaces:
       source: random access to decoded records.
       cell: int64 (n,), cell id of each record.
       readers: one (name, modality file, data options) for every tower.
+      folder: of the dataset, for modalities that complete whole batches from it.
     """
 
     def __init__(
@@ -34,8 +37,9 @@ class ReadPlaces:
         source: Sequence[dict[str, Any]],
         cell: np.ndarray,
         readers: Sequence[Reader],
+        folder: pathlib.Path | None = None,
     ) -> None:
-        self._source = source
+        self._source, self._folder = source, folder
         self._cell = np.ascontiguousarray(cell, np.int64)
         self._readers = readers
         self._zeros = {
@@ -66,6 +70,9 @@ class ReadPlaces:
                 if value is not None:
                     here[name][row] = True
                     _store(x[name], row, value)
+        for name, module, options in self._readers:
+            if hasattr(module, "gather"):
+                x[name] = module.gather(x[name], seeds, self._folder, **options)
         cell = self._cell[numbers]
         words = np.stack([cell >> 32, cell & 0xFFFFFFFF], axis=1)
         return {
@@ -196,6 +203,7 @@ def gallery(
     size: int,
     batch: int,
     process: tuple[int, int] | None = None,
+    folder: pathlib.Path | None = None,
 ) -> Iterator[Batch]:
     """Yields host-local rows of `size` records, without augmentation.
 
@@ -204,7 +212,7 @@ def gallery(
     """
     p, n = process or (jax.process_index(), jax.process_count())
     numbers = np.sort(np.random.default_rng(0).permutation(len(source))[:size])
-    read = ReadPlaces(source, index["cell"], readers)
+    read = ReadPlaces(source, index["cell"], readers, folder)
     for begin in range(0, len(numbers), batch):
         chunk = numbers[begin : begin + batch]
         filled = np.pad(chunk, (0, batch - len(chunk)), mode="edge")
@@ -267,3 +275,36 @@ def readers(towers: Any, get: Callable[[str], ModuleType]) -> list[Reader]:
             module.check(data, tower.net.to_dict())
         found.append((name, module, data))
     return found
+
+
+def constants(
+    config: Any,
+    get: Callable[[str], ModuleType],
+    data_dir: pathlib.Path | None,
+    shards: int,
+) -> dict[str, Any]:
+    """{tower: what its modality file's `constants` gives}, {} where none has any.
+
+    The dataset is opened only where a tower asks for it. `shards`: devices of the mesh.
+    """
+    found = {}
+    for name, tower in config.towers.items():
+        module = get(tower.module or name)
+        if hasattr(module, "constants"):
+            found[name] = module.constants(
+                tower.data.to_dict(),
+                tower.net.to_dict(),
+                datasets.find(config.data.name, data_dir),
+                functools.partial(_records, config.data, data_dir),
+                shards,
+            )
+    return found
+
+
+def _records(
+    data: Any, data_dir: pathlib.Path | None, fields: Sequence[str], count: int | None
+) -> list[dict[str, Any]]:
+    """`count` training records, drawn at random but always the same; None: all."""
+    source, _ = datasets.load(data.name, data.split, data_dir, fields)
+    numbers = np.random.default_rng(0).permutation(len(source))[:count]
+    return [source[int(number)] for number in numbers]

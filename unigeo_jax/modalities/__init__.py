@@ -14,7 +14,17 @@ A modality file holds
 - `Encoder`: a linen module with fields `dim` and `dtype` and the `net` options, whose
   `__call__(x, train=False)` gives (b, dim), un-normalised;
 - where needed `check(data, net)`, which raises if options of reading do not fit those
-  of the Encoder.
+  of the Encoder;
+- where needed `constants(data, net, folder, records, shards)`: a pytree of numpy
+  arrays that all places share and no step changes (a graph, statistics of the inputs),
+  read once from the dataset's `folder` or from `records(fields, count)`, training
+  records drawn at random but always the same, all for count None. The Encoder finds
+  them in its Linen collection "constants"; they are in no checkpoint. What lies under
+  the name `rows` has a first axis of a multiple of `shards`, which is split over the
+  devices; an Encoder with a field `mesh` is given the mesh;
+- where needed `gather(x, seeds, folder, **data)`, which completes a whole batch on the
+  host: `x` is what `read` gave, stacked, `seeds` uint64, one a row (a pure function of
+  seed, step and position), or None in evaluation.
 """
 
 import importlib

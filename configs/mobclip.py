@@ -1,0 +1,155 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Mobility as the pivot of points of interest, demographics and images (MobCLIP).
+
+python launch/train.py --config=configs/mobclip.py
+  mini towers on the embedded `us_places` (33,120 ZIP areas; flows between near ones are
+  gravity-modelled, between airports counted); not timed yet.
+  A coordinate tower joins the pivot, so that the run can be evaluated anywhere.
+python launch/train.py --config=configs/mobclip.py:all_to_all
+  every pair is contrasted, not only those with mobility.
+python launch/train.py --config=configs/mobclip.py:without_mobility
+  all to all but mobility: what to compare with.
+python launch/train.py --config=configs/mobclip.py:inductive
+  flows from and to places of the held-out splits are left out of the graph.
+python launch/train.py --config=configs/mobclip.py:release,vectors=DIR,data=NAME
+  the published release, setting by setting, on vectors of your own: DIR holds poi.npy
+  (nodes, 1024), demo.npy (nodes, 40), image.npy (nodes, 768), a row a node of the
+  dataset NAME. Without `vectors`, its settings with the towers of `us_places`. It has
+  no coordinate tower: `launch/distill.py` makes one.
+
+Differs from MobCLIP: the release stops early when its validation loss has not fallen
+for 10 of its epochs of 9 steps; here all 900 steps are run. A zero vector stays zero
+where the release divides by its norm of 0.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common, five_modal
+
+WIDTHS = {"poi": ("poi", 1024, 0), "demographics": ("demo", 40, 64)}
+WIDTHS |= {"aerial": ("image", 768, 0)}
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    flags = ("all_to_all", "without_mobility", "inductive", "release")
+    off = dict.fromkeys(flags, False)
+    args = common.parse(arg, data="us_places", vectors="", **off)
+    config = common.training(args["size"])
+    config.name = common.name("mobclip", arg)
+    config.data.name = args["data"]
+    config.steps, config.batch = 1500, 512
+    config.loss.init_tau = 0.2  # the sharpest of the release, learned from there
+    config.loss.pairs = "all_to_all" if args["all_to_all"] else "pivot:mobility"
+    config.optim.update({"name": "adamw", "lr": 2e-3, "weight_decay": 1e-2})
+    config.towers = towers(args["size"], args["inductive"])
+    if args["tiny"]:
+        common.shrink(config)
+        config.towers = towers("mini", args["inductive"], width=16)
+        if config.data.name == "us_places":
+            config.data.name = "us_places/tiny"
+    if args["release"]:
+        release(config, args["tiny"])
+    if args["without_mobility"]:
+        del config.towers["mobility"]
+        config.loss.pairs = "all_to_all"
+    if args["vectors"]:
+        for name, tower in of_vectors(args["vectors"]).items():
+            config.towers[name] = tower
+    return config.lock()
+
+
+def towers(size: str, inductive: bool = False, width: int = 64) -> dict:
+    """Mobility, points of interest, demographics, image and coordinates.
+
+    Sizes other than mini have the paper's image and coordinate towers.
+    """
+    mini = size == "mini"
+    seeing = five_modal.mini(width, 1) if mini else five_modal.paper(size)
+    return {
+        "mobility": mobility(inductive, () if inductive else (15, 10)),
+        "poi": poi(width if mini else 256),
+        "demographics": demographics(5),
+        "aerial": seeing["aerial"],
+        "coords": seeing["coords"],
+    }
+
+
+def mobility(inductive: bool = False, fanout: tuple = (15, 10)) -> dict:
+    """LightGCN over the dataset's graph: hops drawn in training, whole in evaluation.
+
+    Differs from MobCLIP: it propagates over the whole graph in every step, which is
+    fanout=() here. Drawn hops give the same gradient but for their noise, and a step
+    then costs as much as its batch, not as much as the graph.
+    """
+    return common.tower(
+        {
+            "graph": "",  # a folder; "": that of the dataset
+            "adjacency": "symmetric",
+            "log1p": True,
+            "self_loops": False,
+            "inductive": inductive,
+            "fanout": fanout,  # neighbours drawn a hop in training, () = all
+            "whole": True,  # the graph is on the devices too, for evaluation
+        },
+        # kind: or gat, transformer, which attend over drawn hops
+        {"layers": 2, "start": "", "kind": "lightgcn", "heads": 4},
+    )
+
+
+def poi(width: int) -> dict:
+    return common.tower(
+        {"items": 16, "kind": 3, "name": 4, "vocab": "", "drop": 0.2},
+        {"vocab_size": 8192, "width": width, "depth": 1, "heads": 4},
+    )
+
+
+def demographics(width: int, histograms: tuple = ()) -> dict:
+    return common.tower(
+        {"width": width, "histograms": histograms, "drop": 0.1}, {"hidden": 128}
+    )
+
+
+def of_vectors(folder: str) -> dict:
+    """The published heads on frozen vectors in `folder`."""
+    return {
+        name: common.tower(
+            {"file": f"{folder}/{file}.npy", "width": width},
+            {"hidden": hidden},
+            module="vector",
+        )
+        for name, (file, width, hidden) in WIDTHS.items()
+    }
+
+
+def release(config: ConfigDict, tiny: bool) -> None:
+    """Every published setting of loss, graph, optimiser and batch."""
+    del config.towers["coords"]
+    config.loss.fixed_tau = {
+        "mobility-poi": 0.5,
+        "mobility-demographics": 0.7,
+        "mobility-aerial": 0.2,
+    }
+    config.loss.same_cell_mask = False
+    graph = {"adjacency": "release", "log1p": False, "fanout": ()}
+    config.towers.mobility.data.update(graph)
+    config.optim.update(
+        {
+            "name": "adamw",
+            "lr": 1e-3,
+            "b1": 0.9,
+            "b2": 0.999,
+            "eps": 1e-8,
+            "weight_decay": 1e-3,
+            "clip": 0.0,
+            "warmup": 0.0,
+            "schedule": "constant",
+            "decay_tables": True,
+        }
+    )
+    for name in ("aerial", "poi", "demographics"):  # nothing is augmented there
+        data = config.towers[name].data
+        data.update({key: 0.0 for key in ("jitter", "drop") if key in data})
+    config.dtype = "float32"
+    if not tiny:
+        config.steps, config.batch, config.dim = 900, 20_480, 128
