@@ -23,6 +23,8 @@ for 10 of its epochs of 9 steps; here all 900 steps are run. A zero vector stays
 where the release divides by its norm of 0.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from configs import common, five_modal
@@ -122,7 +124,7 @@ def of_vectors(folder: str) -> dict:
     }
 
 
-def release(config: ConfigDict, tiny: bool) -> None:
+def release(config: Any, tiny: bool) -> None:
     """Every published setting of loss, graph, optimiser and batch."""
     del config.towers["coords"]
     config.loss.fixed_tau = {

@@ -4,6 +4,7 @@
 
 import importlib
 import json
+from typing import Any
 
 import jax
 import numpy as np
@@ -52,7 +53,7 @@ def test_every_config_traces_a_step_at_every_size(name, size):
 
 @pytest.mark.parametrize("arg", ["size=mini", "size=B", "release", "inductive"])
 def test_mobclip_traces_a_step(arg, data_dir):
-    config = mobclip.get_config(f"{arg},data=us_places/tiny")
+    config: Any = mobclip.get_config(f"{arg},data=us_places/tiny")
     sizes = abstract_step(config, data_dir)
     assert sizes.keys() == {*config.towers, "log_tau"}
     assert ("coords" in sizes) == (arg != "release")
@@ -67,7 +68,7 @@ def test_mobclip_without_mobility_contrasts_all_others():
 
 @pytest.mark.parametrize("data", ["us_places/tiny", "earth/tiny"])
 def test_unified_traces_a_step_of_eight_towers(data, data_dir):
-    config = unified.get_config(f"data={data}")
+    config: Any = unified.get_config(f"data={data}")
     assert len(config.towers) == 8
     assert abstract_step(config, data_dir).keys() == {*config.towers, "log_tau"}
 

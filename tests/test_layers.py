@@ -32,6 +32,7 @@ ARROWS: dict[str, set[str]] = {
     "metrics": {"types"},
     "checkpoint": {"sharding", "types"},
     "workdir": {"types"},
+    "memory": set(),
     "watchdog": {"types"},
     "data": {"modalities", "types"},
     "evals": {"data", "nn", "types"},

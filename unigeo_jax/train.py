@@ -202,7 +202,7 @@ def fit(
         batches = pipeline.train_batches(read, positions, data=config.data, start=start)
         with contextlib.closing(metrics.Writer(folder, start)) as writer:
             return loop(
-                *(config, folder, mesh, lambda *x: run.step(*x, constants), state),
+                *(config, folder, mesh, lambda s, x: run.step(s, x, constants), state),
                 *(batches, saves, writer, evaluator),
             )
 

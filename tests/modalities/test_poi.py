@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Points of interest: a set, read from lines, encoded whatever its order."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -28,7 +30,8 @@ def test_points_come_nearest_first_with_padding_behind():
     assert not np.array_equal(got["name"][0], got["name"][1])
     two = poi.read(record(), None, items=2)
     np.testing.assert_array_equal(two["kind"], got["kind"][:2])
-    assert "name" not in poi.read(record(), None, name=0)
+    without: Any = poi.read(record(), None, name=0)
+    assert "name" not in without
 
 
 def test_an_empty_set_is_absent():

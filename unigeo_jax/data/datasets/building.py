@@ -199,7 +199,8 @@ def make_once(
             builder.download_and_prepare()
         made = pathlib.Path(builder.data_dir)
         for split, index in content.index.items():
-            np.savez(made / _index_file(split), **{key: index[key] for key in INDEX})
+            arrays: dict[str, Any] = {key: index[key] for key in INDEX}
+            np.savez(made / _index_file(split), **arrays)
         if content.graph is not None:
             content.graph(made / "graph")
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -78,13 +78,15 @@ def write(
         features=own | {"lat": degrees, "lon": degrees} | fields,
         chunks=functools.partial(_records, rows, where, columns),
         description=f"{len(lat_n):,} nodes of {path.name}",
-        graph=(
-            (lambda folder: edge_tables.from_table(folder, edges, path, cells))
-            if edges
-            else None
-        ),
+        graph=functools.partial(_graph, files[1], path, cells) if edges else None,
     )
     return building.make_once(name, CONFIG, version, lambda: content, data_dir)
+
+
+def _graph(
+    flows: pathlib.Path, places: pathlib.Path, cells: bool, folder: pathlib.Path
+) -> None:
+    edge_tables.from_table(folder, flows, places, cells)
 
 
 def _records(

@@ -9,6 +9,7 @@ are GeoNames' named places, airports, and cities that the encyclopaedia describe
 import functools
 import json
 import re
+from typing import Any
 
 import numpy as np
 import scipy.spatial
@@ -84,11 +85,12 @@ class Points:
 
     def lines(self, lat_i, lon_i, km: float) -> list[str]:
         """The nearest points within `km` of each place: at most MOST lines, or ""."""
-        straight_in, number_in = self._tree.query(
+        found: Any = self._tree.query(
             splits.unit_vectors(lat_i, lon_i),
             k=MOST,
-            distance_upper_bound=splits.chord(km),
+            distance_upper_bound=float(splits.chord(km)),
         )
+        straight_in, number_in = found
         km_in = 2 * splits.EARTH_RADIUS_KM * np.arcsin(np.minimum(straight_in, 2) / 2)
         kinds, kind, names = self._kinds, self._kind, self._names
         return [
