@@ -186,12 +186,12 @@ def _read(folder: pathlib.Path, entry: dict[str, Any]) -> Task:
     columns = {c: [(row[c] or "").strip() for row in table] for c in wanted}
     label: Any = np.array(columns[entry["target"]], str)
     if entry["kind"] == "regression":
-        label = _numbers(path, entry["target"], columns[entry["target"]], True)
+        label = numbers(path, entry["target"], columns[entry["target"]], True)
     return make(
         entry["name"],
         entry["kind"],
-        _numbers(path, "lat", columns["lat"], False),
-        _numbers(path, "lon", columns["lon"], False),
+        numbers(path, "lat", columns["lat"], False),
+        numbers(path, "lon", columns["lon"], False),
         label,
         transform=entry.get("transform", "none"),
         block_deg=float(entry.get("block_deg", 10.0)),
@@ -201,7 +201,7 @@ def _read(folder: pathlib.Path, entry: dict[str, Any]) -> Task:
     )
 
 
-def _numbers(
+def numbers(
     path: pathlib.Path, column: str, texts: list[str], missing: bool
 ) -> np.ndarray:
     """Parses a column; where `missing` is allowed, "" and NaN become NaN."""

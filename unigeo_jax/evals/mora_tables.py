@@ -23,6 +23,7 @@ import h3
 import numpy as np
 
 from unigeo_jax.data import datasets, splits
+from unigeo_jax.evals.labels import numbers
 
 LEVELS = ("cell", "county", "city")
 TRANSFORMS = ("none", "log1p")
@@ -239,7 +240,7 @@ def read(folder: pathlib.Path, entry: Mapping[str, Any]) -> Labels:
         raise ValueError(
             f"{path}: no column {', '.join(missing)}; there are: {', '.join(table)}"
         )
-    y_u = _numbers(path, entry["target"], table[entry["target"]], missing=True)
+    y_u = numbers(path, entry["target"], table[entry["target"]], missing=True)
     parents = {c: np.array(table[c], str) for c in entry.get("group_columns", ())}
     parents = dict(sorted(parents.items(), key=lambda kv: -len(np.unique(kv[1]))))
     lat = lon = None
@@ -271,21 +272,6 @@ def _points(path: pathlib.Path) -> tuple[dict, np.ndarray, np.ndarray]:
     table = _table(path)
     if missing := [column for column in ("lat", "lon") if column not in table]:
         raise ValueError(f"{path}: no column {', '.join(missing)}")
-    lat, lon = (_numbers(path, c, table[c], missing=False) for c in ("lat", "lon"))
+    lat, lon = (numbers(path, c, table[c], missing=False) for c in ("lat", "lon"))
     datasets.check_places(lat, lon, str(path))
     return table, lat, splits.wrap_lon(lon)
-
-
-def _numbers(
-    path: pathlib.Path, column: str, texts: list[str], *, missing: bool
-) -> np.ndarray:
-    """Parses a column; where `missing` is allowed, "" becomes NaN."""
-    values = np.empty(len(texts))
-    for row, text in enumerate(texts):
-        try:
-            values[row] = float(text) if text or not missing else np.nan
-        except ValueError:
-            raise ValueError(
-                f"{path}: row {row + 2}: {column}={text!r}; allowed: a number"
-            ) from None
-    return values
