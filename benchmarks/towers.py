@@ -10,9 +10,9 @@ All variants get the same weights and inputs; transformers runs with `sdpa` and 
 `eager` attention, and the faster one is the peer of a ratio. Training is the gradient
 of every parameter, without an optimiser; bfloat16 computes in it over float32 weights
 (autocast there, `dtype` here). The protocol is in benchmarks/protocol.py; every process
-keeps its memory as launch/train.py does (unigeo_jax/memory.py; --nokeep_memory: not).
+runs as launch/train.py does (unigeo_jax/host.py; --nosettle: not).
 
-Writes --out: {"machine", "command", "repeats", "quick", "forced", "keep_memory",
+Writes --out: {"machine", "command", "repeats", "quick", "forced", "settle",
 "cases": {"image/train/float32": {"batch", "variants": {name: row}, "ratio"}}}. A row
 holds `times_s`, `min_s`, `median_s`, `per_s` (images or texts, by the median),
 `peak_bytes`, `compile_s`, and `out_error`, `grad_error`: the largest difference from
@@ -33,7 +33,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import protocol
-from unigeo_jax import memory
+from unigeo_jax import host
 
 SIDES = ("torch_sdpa", "torch_eager", "ours")
 TOWERS = flags.DEFINE_list("towers", ["image", "text"], "Which towers.")
@@ -42,7 +42,7 @@ DTYPES = flags.DEFINE_list("dtypes", ["float32", "bfloat16"], "Which dtypes.")
 REPEATS = flags.DEFINE_integer("repeats", 7, "Timed runs of each variant.", 1)
 IMAGES = flags.DEFINE_integer("images", 8, "Images of a batch.", 1)
 TEXTS = flags.DEFINE_integer("texts", 32, "Texts of a batch.", 1)
-KEEP_MEMORY = flags.DEFINE_bool("keep_memory", True, "Of all; unigeo_jax/memory.py.")
+SETTLE = flags.DEFINE_bool("settle", True, "All sides; unigeo_jax/host.py.")
 FORCE = flags.DEFINE_bool("force", False, "Time on a busy machine; is recorded.")
 QUICK = flags.DEFINE_bool("quick", False, "One layer, two rows, two repeats.")
 OUT = flags.DEFINE_string("out", "runs/benchmarks/towers.json", "Where it goes.")
@@ -59,7 +59,7 @@ def measure(
     """Returns the rows of one case; fills `expected` in the float32 case."""
     rows: dict[str, dict] = {name: {} for name in SIDES}
     workers = {}
-    kept = {"GLIBC_TUNABLES": memory.TUNABLES} if KEEP_MEMORY.value else {}
+    kept = host.environment() if SETTLE.value else {}
     with tempfile.TemporaryDirectory() as scratch:
         for name in SIDES:
             if name != "ours" and (lacking := missing()):
@@ -149,7 +149,7 @@ def main(argv: list[str]) -> None:
         "repeats": repeats,
         "quick": quick,
         "forced": FORCE.value and machine["load"] > protocol.MAX_LOAD,
-        "keep_memory": KEEP_MEMORY.value,
+        "settle": SETTLE.value,
         "cases": {},
     }
     print(f"{machine['cpu']}, {machine['cores']} cores, load {machine['load']:.2f}")

@@ -29,7 +29,7 @@ import jax.numpy as jnp
 from absl import app, flags
 
 from benchmarks import protocol, towers_worker
-from unigeo_jax import memory
+from unigeo_jax import host
 
 BATCH = flags.DEFINE_integer("batch", 8, "Images of a batch.", 1)
 DEPTH = flags.DEFINE_integer("depth", 12, "Layers.", 1)
@@ -120,5 +120,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    memory.keep()
+    host.settle()
     app.run(main)

@@ -154,7 +154,7 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    from unigeo_jax import memory
+    from unigeo_jax import host
 
-    memory.keep()
+    host.settle()
     app.run(main, flags_parser=read_flags)

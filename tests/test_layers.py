@@ -32,7 +32,7 @@ ARROWS: dict[str, set[str]] = {
     "metrics": {"types"},
     "checkpoint": {"sharding", "types"},
     "workdir": {"types"},
-    "memory": set(),
+    "host": set(),
     "watchdog": {"types"},
     "data": {"modalities", "types"},
     "evals": {"data", "nn", "types"},
