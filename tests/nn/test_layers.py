@@ -173,3 +173,18 @@ def test_normalising_a_zero_vector_is_finite_and_others_have_norm_one():
     np.testing.assert_allclose(layers.l2_normalise(x), [[0, 0], [0.6, 0.8]], atol=1e-7)
     grad = jax.grad(lambda x: layers.l2_normalise(x).sum())(x)
     assert jnp.isfinite(grad).all()
+
+
+@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize("depth", [0, 1, 3])
+def test_only_one_token_is_the_row_of_them_all(draw, scan, depth):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 5, 16)).astype(np.float32)
+    mask_bp = np.array([[1, 1, 1, 1, 1], [1, 1, 0, 1, 0]], bool)
+    whole = layers.Transformer(depth, 2, scan=scan)
+    variables = draw(whole, x, mask_bp)
+    expected = whole.apply(variables, x, mask_bp)
+    for only in (0, -1):
+        one = layers.Transformer(depth, 2, scan=scan, only=only)
+        got = one.apply(variables, x, mask_bp)
+        np.testing.assert_allclose(got[:, 0], expected[:, only], atol=2e-6)

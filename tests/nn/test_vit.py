@@ -75,7 +75,7 @@ def test_pooling_equals_the_tokens_pooled_by_hand(image, pool, draw):
 def test_registers_take_part_in_attention(image, draw):
     module = vit.ViT(**SMALL, registers=2)
     variables = draw(module, image)
-    before = jax.jit(module.apply)(variables, image)
+    before = np.asarray(jax.jit(module.apply)(variables, image))
     variables["params"]["registers"] *= -1.0
     assert float(jnp.abs(module.apply(variables, image) - before).max()) > 1e-3
 

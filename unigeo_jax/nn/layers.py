@@ -206,7 +206,10 @@ def _dropout(rate: float, train: bool, x: jax.Array) -> jax.Array:
 
 
 class Encoder1DBlock(nn.Module):
-    """Pre-norm transformer block: x + MHA(LN x), then x + MLP(LN x)."""
+    """Pre-norm transformer block: x + MHA(LN x), then x + MLP(LN x).
+
+    `only` computes that token alone, which attends to all: (b, 1, w).
+    """
 
     heads: int
     mlp_ratio: float = 4.0
@@ -215,16 +218,23 @@ class Encoder1DBlock(nn.Module):
     dropout: float = 0.0
     dtype: Any = jnp.float32
     train: bool = False
+    only: int | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, mask_bp: jax.Array | None = None) -> jax.Array:
-        y = pointwise.LayerNorm(self.epsilon, dtype=self.dtype)(x)
-        y = MultiHeadDotProductAttention(self.heads, self.dtype)(y, y, mask_bp)
+        keys = pointwise.LayerNorm(self.epsilon, dtype=self.dtype)(x)
+        x, y = _pick(x, self.only), _pick(keys, self.only)
+        y = MultiHeadDotProductAttention(self.heads, self.dtype)(y, keys, mask_bp)
         x = x + _dropout(self.dropout, self.train, y)
         y = pointwise.LayerNorm(self.epsilon, dtype=self.dtype)(x)
         hidden = round(self.mlp_ratio * x.shape[-1])
         mlp = MlpBlock(hidden, self.activation, self.dropout, self.dtype)
         return x + _dropout(self.dropout, self.train, mlp(y, self.train))
+
+
+def _pick(x: jax.Array, only: int | None) -> jax.Array:
+    """Return (b, 1, w), token `only` of (b, l, w); all of them where it is None."""
+    return x if only is None else x[:, only][:, None]
 
 
 class Transformer(nn.Module):
@@ -237,6 +247,10 @@ class Transformer(nn.Module):
 
     `remat`: "none" stores every activation, "dots" stores matmul results only,
     "full" stores block inputs only.
+
+    `only` returns that token alone, (b, 1, w): the last block then leaves out what the
+    other tokens do not need, 5/6 of its products (not with `scan`, whose blocks are
+    alike).
     """
 
     depth: int
@@ -249,6 +263,7 @@ class Transformer(nn.Module):
     scan: bool = False
     remat: Remat = "none"
     dtype: Any = jnp.float32
+    only: int | None = None
 
     @nn.compact
     def __call__(self, x, mask_bp=None, train: bool = False) -> jax.Array:
@@ -273,7 +288,11 @@ class Transformer(nn.Module):
             x, _ = run(block(name="encoderblock", **options), x, None)
         else:
             for layer in range(self.depth):
+                if layer == self.depth - 1:
+                    options["only"] = self.only
                 x = block(name=f"encoderblock_{layer}", **options)(x, mask_bp)
+        if self.scan or not self.depth:
+            x = _pick(x, self.only)
         if self.final_norm:
             x = pointwise.LayerNorm(
                 self.epsilon, dtype=self.dtype, name="encoder_norm"

@@ -61,6 +61,7 @@ class TextTransformer(nn.Module):
             scan=self.scan,
             remat=self.remat,
             dtype=self.dtype,
+            only=-1 if self.pool == "last" else None,
             name="Encoder_0",
         )(x, mask_bl, train=train)
         x = self._pool(x, mask_bl)

@@ -109,6 +109,7 @@ class ViT(nn.Module):
             scan=self.scan,
             remat=self.remat,
             dtype=self.dtype,
+            only=0 if self.pool == "cls" else None,
             name="Transformer",
         )(x, seen, train=train)
         if self.pool == "cls":
