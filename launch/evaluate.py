@@ -124,17 +124,13 @@ class Run:
         )
 
     def embed_coords(self, params):
-        """Returns (lat, lon) in degrees -> float32 (n, d) unit vectors."""
+        """Returns (lat, lon) in degrees -> float32 (n, d), of a student as it says."""
         import jax
         import numpy as np
 
         from unigeo_jax import tasks
 
-        model = tasks.build_model(self.config, tasks.compute_dtype(self.config.dtype))
-
-        @jax.jit
-        def embed(params, latlon_b2):
-            return model.apply({"params": params}, "coords", latlon_b2, method="embed")
+        embed = jax.jit(tasks.coordinates(self.config))
 
         def place(lat, lon):
             latlon = np.stack([lat, lon], -1).astype(np.float32)
@@ -192,7 +188,8 @@ def encoders(run: Run, data_dir: pathlib.Path) -> list:
     from unigeo_jax.evals import entries, peers
 
     _, index = datasets.load(run.config.data.name, run.config.data.split, data_dir)
-    saw = {r for name in run.config.towers for r in REVEALS.get(name, ())}
+    towers = run.config.get("taught_by") or run.config.towers
+    saw = {r for name in towers for r in REVEALS.get(name, ())}
     found = [
         entries.Encoder(
             *("coords", run.embed_coords(run.params), tuple(sorted(saw))),

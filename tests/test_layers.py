@@ -54,9 +54,11 @@ ARROWS: dict[str, set[str]] = {
     "aot": {"train", "checkpoint", "modalities", "data", "sharding", "types"},
     "infer": set(),
     "export": {"model", "modalities", "nn", "checkpoint", "sharding", "infer", "types"},
+    "fidelity": {"data"},
+    "domains": {"fidelity", "data"},
     "distill": {
-        *("train", "tasks", "model", "losses", "modalities", "nn", "data", "evals"),
-        *("checkpoint", "metrics", "optim", "sharding", "workdir", "infer", "types"),
+        *("train", "tasks", "modalities", "nn", "data", "evals", "galleries"),
+        *("domains", "fidelity", "sharding", "workdir", "types"),
     },
     "": {"infer"},
 }

@@ -11,7 +11,8 @@ import numpy as np
 import optax
 import optax.contrib
 
-FROZEN_LEAVES = ("frequencies",)  # random Fourier features: drawn once, never trained
+# Random Fourier features, drawn once, and mean and scale of a student's targets.
+FROZEN_LEAVES = ("frequencies", "target_mean", "target_scale")
 # What turns the last layer's tokens into a tower's vector; `freeze_body` trains these.
 HEAD = ("MAPHead_0", "head")
 # What stands before the first block of a tower, by the names of nn/.

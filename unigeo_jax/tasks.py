@@ -19,6 +19,7 @@ from unigeo_jax import microbatch
 from unigeo_jax.losses import contrastive as contrastive_loss
 from unigeo_jax.losses import ring, tiled
 from unigeo_jax.model import GeoModel
+from unigeo_jax.nn import layers
 from unigeo_jax.types import Batch
 
 PLAIN_BYTES = 2**26
@@ -35,8 +36,8 @@ class Task(NamedTuple):
     loss_fn: (params, batch, key, constants) -> (scalar loss, {name: scalar}); traced
       under jit.
     project: params -> params, applied after every update (bounds on temperatures).
-    embed: (params, x, constants) -> float32 (m, b, d) unit vectors, no augmentation,
-      no dropout.
+    embed: (params, x, constants) -> float32 (m, b, d) unit vectors (of a student: as
+      its `output` says), no augmentation, no dropout.
     """
 
     init: Callable[..., Any]
@@ -51,7 +52,7 @@ def get(name: str) -> Callable[[Any, Mesh], Task]:
     Raises:
       ValueError: no function here is named so.
     """
-    known = {"contrastive": contrastive}
+    known = {"contrastive": contrastive, "distillation": distillation}
     if name not in known:
         raise ValueError(f"config.task: got {name!r}; allowed: {', '.join(known)}")
     return known[name]
@@ -130,6 +131,72 @@ def contrastive(config: Any, mesh: Mesh) -> Task:
     return Task(init, loss_fn, project, embed)
 
 
+def distillation(config: Any, mesh: Mesh) -> Task:
+    """A student of coordinates, the one tower `coords`, learns given vectors.
+
+    batch["x"]: `coords` float32 (b, 2) in degrees, `target` float32 (b, d). Loss: mean
+    squared error in units of the targets' standard deviation in each dimension, plus
+    1 - cosine; of the vector without its log-norm where the student has one.
+
+    Differs from MobCLIP: how its surrogate was trained was not published.
+    """
+    model = build_model(config, compute_dtype(config.dtype))
+    norms = 1 if config.towers.coords.net.output == "unit+norm" else 0
+
+    def init(key: jax.Array, batch: Batch, constants: Any = None) -> Any:
+        del constants
+        return first_params(model, key, {"coords": batch["x"]["coords"]}, {})
+
+    def loss_fn(
+        params: Any, batch: Batch, key: jax.Array, constants: Any = None
+    ) -> tuple[jax.Array, dict]:
+        del key, constants
+        latlon_b2, target_bd = batch["x"]["coords"], batch["x"]["target"]
+        variables = {"params": params}
+        z_bd = jnp.asarray(
+            model.apply(variables, "coords", latlon_b2, True, method="raw")
+        )
+        scale_d = params["coords"]["target_scale"]
+        squared = jnp.mean(jnp.square((z_bd - target_bd) / scale_d[None]))
+        vectors = (x_bd[:, : x_bd.shape[1] - norms] for x_bd in (z_bd, target_bd))
+        unit_bd, wanted_bd = map(layers.l2_normalise, vectors)
+        cosine = jnp.mean(jnp.sum(unit_bd * wanted_bd, axis=-1))
+        return squared + 1.0 - cosine, {"squared": squared, "cosine": cosine}
+
+    def embed(params: Any, x: Any, constants: Any = None) -> jax.Array:
+        del constants
+        return coordinates(config)(params, x["coords"])[None]
+
+    return Task(init, loss_fn, lambda params: params, embed)
+
+
+def coordinates(config: Any) -> Callable[[Any, jax.Array], jax.Array]:
+    """(params, float32 (b, 2) degrees) -> float32 (b, d), as users get them.
+
+    Unit vectors of the tower `coords`; of a student what its `output` says.
+    """
+    model = build_model(config, compute_dtype(config.dtype))
+    method = "raw" if config.task == "distillation" else "embed"
+
+    def embed(params: Any, latlon_b2: jax.Array) -> jax.Array:
+        z_bd = model.apply({"params": params}, "coords", latlon_b2, method=method)
+        return jnp.asarray(z_bd)
+
+    return embed
+
+
+def raw(
+    config: Any, name: str, params: Any, x: Any, constants: Any = None
+) -> jax.Array:
+    """Vectors of one tower before normalisation, float32 (1, b, d); as Task.embed."""
+    model = build_model(config, compute_dtype(config.dtype))
+    if config.get("share_image_towers", False):
+        params = params | {"street": params["aerial"]}
+    variables = {"params": params, "constants": constants or {}}
+    z_bd = model.apply(variables, name, x[name], method="raw")
+    return jnp.asarray(z_bd, jnp.float32)[None]
+
+
 def first_params(model: GeoModel, key: jax.Array, x: Any, constants: Any) -> dict:
     """Draws the parameters; of `x` and `constants` only the shapes matter."""
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), constants)
@@ -162,6 +229,8 @@ def build_model(config: Any, dtype: jnp.dtype, mesh: Mesh | None = None) -> GeoM
         (name, tower.module or name, tower.net.to_dict())
         for name, tower in config.towers.items()
     )
+    if config.task == "distillation":
+        return GeoModel(towers=towers, dim=config.dim, dtype=dtype)
     return GeoModel(
         towers=towers,
         dim=config.dim,

@@ -8,6 +8,7 @@ else has state, so a run that was killed and resumed is the same run, bit for bi
 
 import contextlib
 import dataclasses
+import functools
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -177,33 +178,55 @@ def fit(
     constants = sharding.place(shared, mesh)
     evaluator = make_evaluator(config, mesh, run.task, readers, data_dir, constants)
     positions = pipeline.positions(index, config)
-    # The state: 1. this workdir's newest checkpoint, else 2. scratch and config.init.
-    # What may be wrong is asked first: Orbax opens threads that an early exit upsets.
-    kept = folder / "checkpoints"
-    new = not checkpoint.steps(kept)
+    new = not checkpoint.steps(folder / "checkpoints")
     imports = siglip.plan(config, run.abstract.params) if new else None
+
+    def first(params: Any) -> Any:
+        if imports is None:
+            return params
+        workdir.say(imports.said)
+        return siglip.fill(imports, params)
+
+    if config.data.workers == 0:
+        source = pipeline.memo_if_small(source, config.data.cache_mb)
+    dataset = datasets.find(config.data.name, data_dir)
+    read = pipeline.ReadPlaces(source, index["cell"], readers, dataset)
+    feed = functools.partial(pipeline.train_batches, read, positions, data=config.data)
     workdir.claim(folder, config, shared)
+    return carry_on(config, folder, mesh, run, constants, feed, evaluator, first)
+
+
+def carry_on(
+    config: Any,
+    folder: pathlib.Path,
+    mesh: Mesh,
+    run: Prepared,
+    constants: Any,
+    feed: Callable[..., Iterator[Batch]],
+    evaluator: Callable[[Any], tuple[dict, str]],
+    first: Callable[[Any], Any],
+) -> TrainState:
+    """Trains from where `folder`, claimed for `config`, stands, and evaluates.
+
+    Args:
+      feed: (start=step) -> host batches from that step on.
+      evaluator: params -> what eval/<step>.json holds, and a text for people.
+      first: completes the drawn parameters of a new run.
+    """
+    # The state: 1. this workdir's newest checkpoint, else 2. scratch and `first`.
     with contextlib.closing(
-        checkpoint.Checkpoints(kept, config.checkpoint.keep)
+        checkpoint.Checkpoints(folder / "checkpoints", config.checkpoint.keep)
     ) as saves:
         start = saves.latest() or 0
         state = saves.restore(start, run.abstract) if start else run.init()
-        if imports:
-            params = siglip.fill(imports, state.params)
-            state = dataclasses.replace(state, params=params)
-            workdir.say(imports.said)
+        if not start:
+            state = dataclasses.replace(state, params=first(state.params))
         size = f"{count(state.params):,} parameters, {mesh.size} devices"
         workdir.say(f"{size}, from step {start}")
-
-        if config.data.workers == 0:
-            source = pipeline.memo_if_small(source, config.data.cache_mb)
-        dataset = datasets.find(config.data.name, data_dir)
-        read = pipeline.ReadPlaces(source, index["cell"], readers, dataset)
-        batches = pipeline.train_batches(read, positions, data=config.data, start=start)
         with contextlib.closing(metrics.Writer(folder, start)) as writer:
             return loop(
                 *(config, folder, mesh, lambda s, x: run.step(s, x, constants), state),
-                *(batches, saves, writer, evaluator),
+                *(feed(start=start), saves, writer, evaluator),
             )
 
 
@@ -254,7 +277,7 @@ def loop(
     batches: Iterator[Batch],
     saves: checkpoint.Checkpoints,
     writer: metrics.Writer,
-    evaluator: Callable[[Any], dict],
+    evaluator: Callable[[Any], tuple[dict, str]],
 ) -> TrainState:
     """Steps until `config.steps`; saves, evaluates and reports on the way."""
     start = int(state.step)
@@ -307,13 +330,13 @@ def loop(
                 and number % config.eval.every == 0
             ):
                 with watch.allow(f"the evaluation of step {number}"):
-                    progress.note(evaluate(folder, number, evaluator(state.params)))
+                    progress.note(evaluate(folder, number, *evaluator(state.params)))
         profile.close()
         with watch.allow("the last save"):
             saves.wait()
         signals.close()  # all is saved: from here on SIGTERM may simply end the process
         with watch.allow("the last evaluation"):
-            table = evaluate(folder, config.steps, evaluator(state.params))
+            table = evaluate(folder, config.steps, *evaluator(state.params))
     workdir.say(table)
     workdir.say(
         f"in {folder}: config.json metrics.jsonl tensorboard/ checkpoints/ eval/"
@@ -328,18 +351,23 @@ def make_evaluator(
     readers: list[pipeline.Reader],
     data_dir: pathlib.Path | None,
     constants: Any,
-) -> Callable[[Any], dict[str, dict]]:
-    """Returns params -> {split: retrieval result} over `config.eval.splits`."""
+) -> Callable[[Any], tuple[dict, str]]:
+    """Returns params -> {split: retrieval result} over `config.eval.splits`, table."""
     embedded = galleries.make(config, mesh, task, readers, data_dir, constants)
-    return lambda params: {
-        split: retrieval.run(*places) for split, places in embedded(params).items()
-    }
+
+    def run(params: Any) -> tuple[dict, str]:
+        results = {
+            split: retrieval.run(*places) for split, places in embedded(params).items()
+        }
+        return results, retrieval.table(results)
+
+    return run
 
 
-def evaluate(folder: pathlib.Path, step: int, results: dict[str, dict]) -> str:
-    """Writes eval/<step>.json and returns the table."""
+def evaluate(folder: pathlib.Path, step: int, results: dict, text: str) -> str:
+    """Writes eval/<step>.json and hands the text on."""
     workdir.write_json(folder / "eval" / f"{step}.json", results)
-    return retrieval.table(results)
+    return text
 
 
 def count(params: Any) -> int:

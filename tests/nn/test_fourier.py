@@ -198,3 +198,20 @@ def test_an_unknown_projection_is_an_error():
         encoder(projection="mercator")
     with pytest.raises(ValueError, match="'max', allowed: mean, concat"):
         encoder(pool="max")
+
+
+def test_sines_by_a_series_are_those_of_the_library():
+    turns = np.concatenate([np.linspace(-3, 3, 20_001), [1e4 + 0.125, -777.75]])
+    got = jax.jit(fourier.sine_of_turns)(jnp.asarray(turns, jnp.float32))
+    wanted = np.sin(2 * np.pi * turns.astype(np.float32).astype(np.float64))
+    np.testing.assert_allclose(got, wanted, atol=4e-7)
+
+
+def test_fast_tokens_are_the_tokens():
+    points = jnp.asarray(PLACES / 100)
+    frequencies_kfi = jax.random.normal(jax.random.key(0), (3, 8, 2)) * 100
+    np.testing.assert_allclose(
+        fourier.fourier_tokens(points, frequencies_kfi, fast=True),
+        fourier.fourier_tokens(points, frequencies_kfi),
+        atol=1e-6,
+    )
