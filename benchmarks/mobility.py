@@ -8,7 +8,7 @@ python benchmarks/mobility.py --quick    tiny towers, one seed, `us_places/tiny`
 Trains variants of configs/mobclip.py (a finished run is read, not repeated), embeds
 every ZIP area and scores ridge probes under blocked folds: of each tower alone, of the
 mean of all towers with and without mobility, beside raw features, coordinates,
-harmonics and, where its wheel is installed, GeoCLIP. Prints means and standard
+harmonics and, with --peers=geoclip, GeoCLIP (`pip install --no-deps geoclip`). Prints means and standard
 deviations over training seeds and writes --out/mobility.json with commit and seeds.
 
 Read with care: local flows are gravity-modelled from population, so mobility reveals
@@ -24,7 +24,7 @@ from typing import Any
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 VARIANTS = {"pivot": "", "all_to_all": "all_to_all", "without": "without_mobility"}
@@ -81,6 +81,7 @@ def embedded(folder: pathlib.Path) -> Any:
 
 def main(argv: list[str]) -> None:
     del argv
+    logging.set_verbosity(logging.WARNING)
     from unigeo_jax import workdir
     from unigeo_jax.evals import downstream, entries, labels, nodes, peers
 
