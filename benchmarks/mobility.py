@@ -8,8 +8,9 @@ python benchmarks/mobility.py --quick    tiny towers, one seed, `us_places/tiny`
 Trains variants of configs/mobclip.py (a finished run is read, not repeated), embeds
 every ZIP area and scores ridge probes under blocked folds: of each tower alone, of the
 mean of all towers with and without mobility, beside raw features, coordinates,
-harmonics and, with --peers=geoclip, GeoCLIP (`pip install --no-deps geoclip`). Prints means and standard
-deviations over training seeds and writes --out/mobility.json with commit and seeds.
+harmonics and, with --peers=geoclip (`pip install --no-deps geoclip`), GeoCLIP. Prints
+means and standard deviations over training seeds and writes --out/mobility.json with
+commit and seeds.
 
 Read with care: local flows are gravity-modelled from population, so mobility reveals
 population and density; that is marked `leak`.
