@@ -174,6 +174,7 @@ def _score_kind(
                     mine.value.append(value_n)
                     mine.uncut.append(uncut_n)
     saw = {e.name: e for e in encoders}
+    where = entries.setting(group[0], parts, continent) if usable else None
     for task in group:
         reason = problem or _unusable(task)
         names = list(predicted[task.name]) or [*features, *baselines.INTERPOLATORS]
@@ -182,11 +183,11 @@ def _score_kind(
             encoder = saw.get(name.split("/")[0])
             entry = {"metric": statistics.METRICS[task.kind], "n": len(task.lat)}
             entry |= {"score": None, "std": None}
-            if reason:
+            if reason or where is None:
                 entry["flags"] = [reason]
             else:
                 mine = predicted[task.name][name]
-                entry |= entries.entry(task, mine, parts, continent, encoder)
+                entry |= entries.entry(task, mine, where, encoder)
             leak = set(task.leaks) & set(encoder.saw if encoder else ())
             scored[name] = entry | {"leak": sorted(leak)}
         yield task, scored, predicted[task.name]

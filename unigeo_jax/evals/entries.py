@@ -34,6 +34,35 @@ class Predicted(NamedTuple):
     uncut: list[np.ndarray]
 
 
+class Setting(NamedTuple):
+    """What all entries of some rows and folds share.
+
+    block_n: squares of the bootstrap; near_ni: neighbours of each row; km_n: to the
+    nearest training row, and rows of each continent, the folds of all seeds in turn.
+    """
+
+    parts: list[folds.Folds]
+    block_n: np.ndarray
+    near_ni: np.ndarray
+    km_n: np.ndarray
+    continents: dict[str, np.ndarray]
+
+
+def setting(
+    task: labels.Task, parts: list[folds.Folds], continent_n: np.ndarray
+) -> Setting:
+    """Measures the rows of a task under the folds of some seeds."""
+    at = (task.lat, task.lon)
+    names = [name for name in np.unique(continent_n).tolist() if name]
+    return Setting(
+        parts,
+        folds.blocks(*at, task.block_deg),
+        statistics.nearest(*at),
+        np.concatenate([folds.km_to_training(split, *at) for split in parts]),
+        {name: np.tile(continent_n == name, len(parts)) for name in names},
+    )
+
+
 def facts(task: labels.Task) -> dict[str, Any]:
     return {
         "kind": task.kind,
@@ -49,18 +78,15 @@ def facts(task: labels.Task) -> dict[str, Any]:
 def entry(
     task: labels.Task,
     mine: Predicted,
-    parts: list[folds.Folds],
-    continent: np.ndarray,
+    where: Setting,
     encoder: Encoder | None,
 ) -> dict[str, Any]:
     kind, y_n, seeds = task.kind, task.y_n, len(mine.value)
     each = [statistics.score(kind, y_n, v) for v in mine.value]
-    block_n = folds.blocks(task.lat, task.lon, task.block_deg)
     ends = [
-        statistics.block_bootstrap(kind, y_n, v, block_n, seed)
+        statistics.block_bootstrap(kind, y_n, v, where.block_n, seed)
         for seed, v in enumerate(mine.value)
     ]
-    km = np.concatenate([folds.km_to_training(f, task.lat, task.lon) for f in parts])
     y_all, v_all = np.tile(y_n, seeds), np.concatenate(mine.value)
     residual = [
         (y_n - v if kind == "regression" else y_n != v).astype(float)
@@ -73,12 +99,10 @@ def entry(
         "high": float(np.mean([high for _, high in ends])),
         "uncut": float(np.mean([statistics.score(kind, y_n, v) for v in mine.uncut])),
         "moran": float(
-            np.mean([statistics.morans_i(task.lat, task.lon, r) for r in residual])
+            np.mean([statistics.morans_i(where.near_ni, r) for r in residual])
         ),
-        "by_distance": statistics.by_distance(kind, y_all, v_all, km),
-        "by_continent": statistics.by_group(
-            kind, y_all, v_all, np.tile(continent, seeds)
-        ),
+        "by_distance": statistics.by_distance(kind, y_all, v_all, where.km_n),
+        "by_continent": statistics.by_group(kind, y_all, v_all, where.continents),
     }
     if kind == "classification":
         f1 = [statistics.macro_f1(y_n, v) for v in mine.value]

@@ -6,7 +6,9 @@ A score is pooled: one number over the predictions of all folds together. R2 com
 with the mean of all rows, so it can be negative; accuracy and macro-F1 lie in [0, 1].
 """
 
+import functools
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -58,10 +60,8 @@ def block_bootstrap(
     It tells how much the score hangs on which regions were seen, not on which rows.
     """
     _, block_n = np.unique(block_n, return_inverse=True)
-    blocks = block_n.max() + 1
-    draws = np.random.default_rng(seed).multinomial(
-        blocks, np.full(blocks, 1 / blocks), RESAMPLES
-    )
+    blocks = int(block_n.max()) + 1
+    draws = _draws(blocks, seed)
 
     def sums(values_n: Any) -> np.ndarray:
         return draws @ np.bincount(block_n, weights=values_n, minlength=blocks)
@@ -81,14 +81,15 @@ def block_bootstrap(
     return low, high
 
 
-def morans_i(
-    lat: np.ndarray, lon: np.ndarray, residual_n: np.ndarray, count: int = NEIGHBOURS
-) -> float:
-    """Moran's I of residuals over the `count` nearest rows, weights equal in a row.
+@functools.lru_cache(maxsize=16)
+def _draws(blocks: int, seed: int) -> np.ndarray:
+    """How often each block is drawn in each resample: float64 (RESAMPLES, blocks)."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(blocks, np.full(blocks, 1 / blocks), RESAMPLES).astype(float)
 
-    0 is no pattern, 1 a smooth map: what a probe leaves of the geography of a label.
-    Its expectation without any pattern is -1 / (n - 1).
-    """
+
+def nearest(lat: np.ndarray, lon: np.ndarray, count: int = NEIGHBOURS) -> np.ndarray:
+    """Row numbers of the `count` nearest other rows of each row: (n, count)."""
     at = splits.unit_vectors(lat, lon)
     take = min(count, len(at) - 1)
     _, found = scipy.spatial.KDTree(at).query(at, k=take + 1)
@@ -96,7 +97,15 @@ def morans_i(
     own_ni = near_ni == np.arange(len(at))[:, None]
     # Rows at one point crowd the row itself out of its own list: the last goes then.
     own_ni[~own_ni.any(1), -1] = True
-    near_ni = near_ni[~own_ni].reshape(len(at), take)
+    return near_ni[~own_ni].reshape(len(at), take)
+
+
+def morans_i(near_ni: np.ndarray, residual_n: np.ndarray) -> float:
+    """Moran's I of residuals over the `nearest` rows, weights equal in a row.
+
+    0 is no pattern, 1 a smooth map: what a probe leaves of the geography of a label.
+    Its expectation without any pattern is -1 / (n - 1).
+    """
     centred_n = residual_n - residual_n.mean()
     variance = np.mean(centred_n**2)
     if variance <= 0:
@@ -117,11 +126,10 @@ def by_distance(
 
 
 def by_group(
-    kind: str, y_n: np.ndarray, value_n: np.ndarray, group_n: np.ndarray
+    kind: str, y_n: np.ndarray, value_n: np.ndarray, groups: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, float | int | None]]:
-    """The score of each group, such as a continent; "" is left out."""
-    names = [name for name in np.unique(group_n).tolist() if name]
-    return {name: part(kind, y_n, value_n, group_n == name) for name in names}
+    """The score of each group, such as a continent: {name: its rows, bool (n,)}."""
+    return {name: part(kind, y_n, value_n, rows) for name, rows in groups.items()}
 
 
 def part(
