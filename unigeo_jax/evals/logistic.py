@@ -9,10 +9,10 @@ Minimises, for fold f with training rows T_f,
 on features standardised by T_f: scikit-learn's LogisticRegression with C = 1 / penalty.
 Two classes take twice the penalty, which makes it scikit-learn's binary form.
 
-What makes it fast: all folds share one product with the features; the features are
-rotated to their principal axes and scaled by the curvature expected there, so that
-steps of equal length count alike; a line search costs no product, because logits are
-linear along a line; and weaker penalties start where the stronger one ended.
+What makes it fast: all folds share one product with the features; directions start
+from the inverse of the curvature expected along the features' principal axes; a line
+search costs no product, because logits are linear along a line; weaker penalties start
+where the stronger one ended, and none is tried once weakening has not helped any fold.
 
 Letters: `n` rows, `d` features and the constant 1, `y` classes, `f` fits, `i` history.
 """
@@ -61,27 +61,31 @@ def principal_axes(x_nd: np.ndarray) -> Axes:
 class _Problem(NamedTuple):
     """What the fits share; the last column of the features is the constant 1.
 
-    basis_dd: from preconditioned to plain weights, w = basis v.
-    scale_fd: spread of each feature over the training rows of a fit, 0 for the 1.
+    inverse_dd: about the inverse of the curvature at a typical point, symmetric.
+    scale_df: spread of each feature over the training rows of a fit, 0 for the 1.
     """
 
     x_nd: jax.Array
-    basis_dd: jax.Array
+    inverse_dd: jax.Array
     label_n: jax.Array
     mask_nf: jax.Array
-    scale_fd: jax.Array
+    scale_df: jax.Array
     penalty_f: jax.Array
 
 
 class _State(NamedTuple):
-    """L-BFGS of every fit; `v` weights, `g` gradient, `z` logits."""
+    """L-BFGS of every fit; `w` weights, `g` gradient, `z` logits.
+
+    left_f: the decrease a step promises, which vanishes at the minimum.
+    """
 
     iteration: jax.Array
-    v_fdy: jax.Array
-    g_fdy: jax.Array
+    left_f: jax.Array
+    w_dfy: jax.Array
+    g_dfy: jax.Array
     z_nfy: jax.Array
-    s_ifdy: jax.Array
-    q_ifdy: jax.Array
+    s_idfy: jax.Array
+    q_idfy: jax.Array
     rho_if: jax.Array
 
 
@@ -115,16 +119,19 @@ def logistic(
         raise ValueError(f"logistic: got one class in {len(label_n)} rows; allowed: 2+")
     inner_fn = np.stack([inner_n > 0 for inner_n in folds.inner_kn])
     count = len(folds.inner_kn)
-    score_af = np.empty((len(penalties), count, 2))
-    v_fdy = None
+    score_af = np.full((len(penalties), count, 2), (-np.inf, np.inf))
+    best_f = np.zeros(count, int)
+    w_dfy = None
     axes = axes or principal_axes(x_nd)
     solved = _Solver(axes, label_n, inner_fn, classes, ROUGH)
     for a, penalty in enumerate(penalties):
-        z_nfy, v_fdy = solved.fit(np.full(count, penalty), v_fdy)
+        z_nfy, w_dfy = solved.fit(np.full(count, penalty), w_dfy)
         for f in range(count):
             rows = folds.inner_kn[f] == 0
             score_af[a, f] = _right_and_loss(z_nfy[rows, f], label_n[rows])
-    best_f = [int(np.lexsort((s[:, 1], -s[:, 0]))[0]) for s in score_af.swapaxes(0, 1)]
+            best_f[f] = np.lexsort((score_af[:, f, 1], -score_af[:, f, 0]))[0]
+        if (best_f < a).all():
+            break
     chosen_f = np.asarray(penalties)[best_f]
     outer_fn = np.stack([inner_n >= 0 for inner_n in folds.inner_kn])
     solved = _Solver(axes, label_n, outer_fn, classes, tolerance)
@@ -154,132 +161,125 @@ class _Solver:
         classes: int,
         tolerance: float,
     ) -> None:
-        self._x_nd, self._value_d, self._axis_dd = axes
-        x_nd = self._x_nd
-        spread_fd = np.stack([x_nd[m].std(0) for m in mask_fn])
-        self._scale_fd = np.pad(
-            np.where(spread_fd < 1e-6, 1, spread_fd), ((0, 0), (0, 1))
-        )
-        self._scale_fd[:, -1] = 0
-        self._mask_nf = mask_fn.T.astype(np.float32)
+        x_nd, self._value_d, self._axis_dd = axes
+        spread_df = np.stack([x_nd[m].std(0) for m in mask_fn], 1)
+        scale_df = np.where(spread_df < 1e-6, 1, spread_df)
+        scale_df = np.pad(scale_df, ((0, 1), (0, 0)))
+        ones_nd = np.pad(x_nd, ((0, 0), (0, 1)), constant_values=1)
+        self._x_nd = jnp.asarray(ones_nd, jnp.float32)
+        self._scale_df = jnp.asarray(scale_df, jnp.float32)
+        self._mask_nf = jnp.asarray(mask_fn.T, jnp.float32)
         self._label_n = jnp.asarray(label_n, jnp.int32)
         self._classes, self._tolerance = classes, tolerance
+        share_y = np.bincount(label_n, minlength=classes) / len(label_n)
+        self._curvature = float(np.mean(share_y * (1 - share_y)))
 
     def fit(
-        self, penalty_f: np.ndarray, w_fdy: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self, penalty_f: np.ndarray, w_dfy: jax.Array | None
+    ) -> tuple[np.ndarray, jax.Array]:
         """Returns logits (n, f, y) of all rows, and weights for a next fit to start."""
         n, d = self._x_nd.shape
         penalty_f = penalty_f * (2 if self._classes == 2 else 1)
-        curvature = 1 / self._classes
-        width_d = np.sqrt(self._value_d * curvature + penalty_f.mean())
-        basis_dd = np.zeros((d + 1, d + 1))
-        basis_dd[:d, :d] = self._axis_dd / width_d
-        basis_dd[d, d] = 1 / np.sqrt(n * curvature)
-        ones_nd = np.pad(self._x_nd, ((0, 0), (0, 1)), constant_values=1)
+        width_d = self._value_d * self._curvature + penalty_f.mean()
+        inverse_dd = np.zeros((d, d))
+        inverse_dd[:-1, :-1] = (self._axis_dd / width_d) @ self._axis_dd.T
+        inverse_dd[-1, -1] = 1 / (n * self._curvature)
         problem = _Problem(
-            jnp.asarray(ones_nd @ basis_dd, jnp.float32),
-            jnp.asarray(basis_dd, jnp.float32),
+            self._x_nd,
+            jnp.asarray(inverse_dd, jnp.float32),
             self._label_n,
-            jnp.asarray(self._mask_nf),
-            jnp.asarray(self._scale_fd, jnp.float32),
+            self._mask_nf,
+            self._scale_df,
             jnp.asarray(penalty_f, jnp.float32),
         )
-        v_fdy = np.zeros((len(penalty_f), d + 1, self._classes), np.float32)
-        if w_fdy is not None:
-            inverse_dd = np.zeros_like(basis_dd)
-            inverse_dd[:d, :d] = (self._axis_dd * width_d).T
-            inverse_dd[d, d] = np.sqrt(n * curvature)
-            v_fdy = np.einsum("de,fey->fdy", inverse_dd, w_fdy, optimize=True)
-        state = _descend(problem, jnp.asarray(v_fdy, jnp.float32), self._tolerance)
-        plain_fdy = np.einsum(
-            "de,fey->fdy", basis_dd, np.asarray(state.v_fdy), optimize=True
-        )
-        return np.asarray(state.z_nfy), plain_fdy
+        if w_dfy is None:
+            w_dfy = jnp.zeros((d, len(penalty_f), self._classes), jnp.float32)
+        state = _descend(problem, w_dfy, self._tolerance)
+        return np.asarray(state.z_nfy), state.w_dfy
 
 
 @jax.jit
-def _descend(problem: _Problem, v_fdy: jax.Array, tolerance: float) -> _State:
-    """Steps until every gradient is `tolerance` of that at zero."""
-    zero_nfy = jnp.zeros((len(problem.x_nd), *v_fdy.shape[::2]), jnp.float32)
-    at_zero = _norm(_gradient(problem, jnp.zeros_like(v_fdy), zero_nfy))
-    z_nfy = _logits(problem, v_fdy)
-    history = jnp.zeros((HISTORY, *v_fdy.shape), jnp.float32)
+def _descend(problem: _Problem, w_dfy: jax.Array, tolerance: float) -> _State:
+    """Steps until every one promises `tolerance`^2 of the first one from zero."""
+    zero_nfy = jnp.zeros((len(problem.x_nd), *w_dfy.shape[1:]), jnp.float32)
+    zero_dfy = jnp.zeros_like(w_dfy)
+    g_dfy = _gradient(problem, zero_dfy, zero_nfy)
+    enough_f = tolerance**2 * _dot(g_dfy, _inverse(problem, g_dfy))
+    z_nfy = _logits(problem, w_dfy)
+    history = jnp.zeros((HISTORY, *w_dfy.shape), jnp.float32)
     state = _State(
         jnp.int32(0),
-        v_fdy,
-        _gradient(problem, v_fdy, z_nfy),
+        jnp.full_like(enough_f, jnp.inf),
+        w_dfy,
+        _gradient(problem, w_dfy, z_nfy),
         z_nfy,
         history,
         history,
-        jnp.zeros((HISTORY, len(v_fdy)), jnp.float32),
+        jnp.zeros((HISTORY, w_dfy.shape[1]), jnp.float32),
     )
 
     def going(state: _State) -> jax.Array:
-        far = jnp.any(_norm(state.g_fdy) > tolerance * at_zero)
+        far = jnp.any(state.left_f > enough_f)
         return far & (state.iteration < MAX_ITERATIONS)
 
     return jax.lax.while_loop(going, functools.partial(_step, problem), state)
 
 
 def _step(problem: _Problem, state: _State) -> _State:
-    along_fdy = -_two_loops(state)
-    a_nfy = _logits(problem, along_fdy)
-    t_f = _line_search(problem, state, along_fdy, a_nfy)
-    v_fdy = state.v_fdy + t_f[:, None, None] * along_fdy
+    along_dfy = -_two_loops(problem, state)
+    a_nfy = _logits(problem, along_dfy)
+    t_f = _line_search(problem, state, along_dfy, a_nfy)
+    s_dfy = t_f[None, :, None] * along_dfy
+    w_dfy = state.w_dfy + s_dfy
     z_nfy = state.z_nfy + t_f[None, :, None] * a_nfy
-    g_fdy = _gradient(problem, v_fdy, z_nfy)
-    s_fdy, q_fdy = v_fdy - state.v_fdy, g_fdy - state.g_fdy
-    sq_f = jnp.sum(s_fdy * q_fdy, (1, 2))
+    g_dfy = _gradient(problem, w_dfy, z_nfy)
+    q_dfy = g_dfy - state.g_dfy
+    sq_f = _dot(s_dfy, q_dfy)
     rho_f = jnp.where(sq_f > 1e-12, 1 / jnp.maximum(sq_f, 1e-12), 0.0)
     at = state.iteration % HISTORY
     return _State(
         state.iteration + 1,
-        v_fdy,
-        g_fdy,
+        -_dot(along_dfy, state.g_dfy),
+        w_dfy,
+        g_dfy,
         z_nfy,
-        state.s_ifdy.at[at].set(s_fdy),
-        state.q_ifdy.at[at].set(q_fdy),
+        state.s_idfy.at[at].set(s_dfy),
+        state.q_idfy.at[at].set(q_dfy),
         state.rho_if.at[at].set(rho_f),
     )
 
 
-def _two_loops(state: _State) -> jax.Array:
+def _two_loops(problem: _Problem, state: _State) -> jax.Array:
     """The L-BFGS direction; pairs without curvature have rho 0 and do nothing."""
 
     def back(i: jax.Array, carried: tuple) -> tuple:
-        r_fdy, alpha_if = carried
+        r_dfy, alpha_if = carried
         at = (state.iteration - 1 - i) % HISTORY
-        alpha_f = state.rho_if[at] * jnp.sum(state.s_ifdy[at] * r_fdy, (1, 2))
-        r_fdy = r_fdy - alpha_f[:, None, None] * state.q_ifdy[at]
-        return r_fdy, alpha_if.at[at].set(alpha_f)
+        alpha_f = state.rho_if[at] * _dot(state.s_idfy[at], r_dfy)
+        r_dfy = r_dfy - alpha_f[None, :, None] * state.q_idfy[at]
+        return r_dfy, alpha_if.at[at].set(alpha_f)
 
     def forth(i: jax.Array, carried: tuple) -> tuple:
-        r_fdy, alpha_if = carried
+        r_dfy, alpha_if = carried
         at = (state.iteration + i) % HISTORY
-        beta_f = state.rho_if[at] * jnp.sum(state.q_ifdy[at] * r_fdy, (1, 2))
+        beta_f = state.rho_if[at] * _dot(state.q_idfy[at], r_dfy)
         step_f = alpha_if[at] - beta_f
-        return r_fdy + step_f[:, None, None] * state.s_ifdy[at], alpha_if
+        return r_dfy + step_f[None, :, None] * state.s_idfy[at], alpha_if
 
-    carried = (state.g_fdy, jnp.zeros_like(state.rho_if))
-    r_fdy, alpha_if = jax.lax.fori_loop(0, HISTORY, back, carried)
-    at = (state.iteration - 1) % HISTORY
-    size_f = state.rho_if[at] * jnp.sum(state.q_ifdy[at] ** 2, (1, 2))
-    scale_f = jnp.where(size_f > 0, 1 / jnp.maximum(size_f, 1e-12), 1.0)
-    carried = (r_fdy * scale_f[:, None, None], alpha_if)
+    carried = (state.g_dfy, jnp.zeros_like(state.rho_if))
+    r_dfy, alpha_if = jax.lax.fori_loop(0, HISTORY, back, carried)
+    carried = (_inverse(problem, r_dfy), alpha_if)
     return jax.lax.fori_loop(0, HISTORY, forth, carried)[0]
 
 
 def _line_search(
-    problem: _Problem, state: _State, along_fdy: jax.Array, a_nfy: jax.Array
+    problem: _Problem, state: _State, along_dfy: jax.Array, a_nfy: jax.Array
 ) -> jax.Array:
     """Newton steps on the slope along the line, kept inside a bracket: (f,)."""
-    own_nf = _own(problem, a_nfy)
-    plain_fdy = _plain(problem, along_fdy)
-    square_f = problem.penalty_f * jnp.sum(plain_fdy**2, (1, 2))
-    linear_f = problem.penalty_f * jnp.sum(
-        plain_fdy * _plain(problem, state.v_fdy), (1, 2)
-    )
+    own_nf = jnp.take_along_axis(a_nfy, problem.label_n[:, None, None], -1)[..., 0]
+    pull_dfy = problem.scale_df[:, :, None] ** 2 * along_dfy
+    square_f = problem.penalty_f * _dot(pull_dfy, along_dfy)
+    linear_f = problem.penalty_f * _dot(pull_dfy, state.w_dfy)
     t_f = jnp.ones_like(square_f)
     low_f, high_f = jnp.zeros_like(t_f), jnp.full_like(t_f, jnp.inf)
     for _ in range(3):
@@ -298,29 +298,22 @@ def _line_search(
     return t_f
 
 
-def _gradient(problem: _Problem, v_fdy: jax.Array, z_nfy: jax.Array) -> jax.Array:
+def _gradient(problem: _Problem, w_dfy: jax.Array, z_nfy: jax.Array) -> jax.Array:
     p_nfy = jax.nn.softmax(z_nfy)
     hot_ny = jax.nn.one_hot(problem.label_n, z_nfy.shape[-1], dtype=p_nfy.dtype)
     p_nfy = (p_nfy - hot_ny[:, None]) * problem.mask_nf[:, :, None]
-    g_fdy = jnp.einsum("nd,nfy->fdy", problem.x_nd, p_nfy)
-    pull_fdy = _plain(problem, v_fdy) * problem.scale_fd[:, :, None]
-    pull_fdy = jnp.einsum("de,fdy->fey", problem.basis_dd, pull_fdy)
-    return g_fdy + problem.penalty_f[:, None, None] * pull_fdy
+    g_dfy = jnp.einsum("nd,nfy->dfy", problem.x_nd, p_nfy)
+    strength_df = problem.penalty_f[None] * problem.scale_df**2
+    return g_dfy + strength_df[:, :, None] * w_dfy
 
 
-def _plain(problem: _Problem, v_fdy: jax.Array) -> jax.Array:
-    """Weights of the features standardised by the rows of each fit."""
-    w_fdy = jnp.einsum("de,fey->fdy", problem.basis_dd, v_fdy)
-    return w_fdy * problem.scale_fd[:, :, None]
+def _logits(problem: _Problem, w_dfy: jax.Array) -> jax.Array:
+    return jnp.einsum("nd,dfy->nfy", problem.x_nd, w_dfy)
 
 
-def _logits(problem: _Problem, v_fdy: jax.Array) -> jax.Array:
-    return jnp.einsum("nd,fdy->nfy", problem.x_nd, v_fdy)
+def _inverse(problem: _Problem, g_dfy: jax.Array) -> jax.Array:
+    return jnp.einsum("de,efy->dfy", problem.inverse_dd, g_dfy)
 
 
-def _own(problem: _Problem, a_nfy: jax.Array) -> jax.Array:
-    return jnp.take_along_axis(a_nfy, problem.label_n[:, None, None], -1)[..., 0]
-
-
-def _norm(g_fdy: jax.Array) -> jax.Array:
-    return jnp.sqrt(jnp.sum(g_fdy**2, (1, 2)))
+def _dot(a_dfy: jax.Array, b_dfy: jax.Array) -> jax.Array:
+    return jnp.sum(a_dfy * b_dfy, (0, 2))
