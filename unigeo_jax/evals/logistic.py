@@ -9,10 +9,11 @@ Minimises, for fold f with training rows T_f,
 on features standardised by T_f: scikit-learn's LogisticRegression with C = 1 / penalty.
 Two classes take twice the penalty, which makes it scikit-learn's binary form.
 
-What makes it fast: all folds share one product with the features; directions start
-from the inverse of the curvature expected along the features' principal axes; a line
-search costs no product, because logits are linear along a line; weaker penalties start
-where the stronger one ended, and none is tried once weakening has not helped any fold.
+What makes it fast: while penalties are compared all folds share one product with the
+features; directions start from the inverse of the curvature expected along the
+features' principal axes; a line search costs no product, because logits are linear
+along a line; weaker penalties start where the stronger one ended, none is tried once
+weakening has not helped any fold, and the last fit starts from that of the comparison.
 
 Letters: `n` rows, `d` features and the constant 1, `y` classes, `f` fits, `i` history.
 """
@@ -122,10 +123,12 @@ def logistic(
     score_af = np.full((len(penalties), count, 2), (-np.inf, np.inf))
     best_f = np.zeros(count, int)
     w_dfy = None
+    ended = []
     axes = axes or principal_axes(x_nd)
     solved = _Solver(axes, label_n, inner_fn, classes, ROUGH)
     for a, penalty in enumerate(penalties):
         z_nfy, w_dfy = solved.fit(np.full(count, penalty), w_dfy)
+        ended.append(w_dfy)
         for f in range(count):
             rows = folds.inner_kn[f] == 0
             score_af[a, f] = _right_and_loss(z_nfy[rows, f], label_n[rows])
@@ -135,11 +138,13 @@ def logistic(
     chosen_f = np.asarray(penalties)[best_f]
     outer_fn = np.stack([inner_n >= 0 for inner_n in folds.inner_kn])
     solved = _Solver(axes, label_n, outer_fn, classes, tolerance)
-    z_nfy, _ = solved.fit(chosen_f, None)
     out_n = np.full(len(label_n), -1)
     for k, (train, test) in enumerate(folds.parts()):
+        # One at a time: their penalties differ, and so do the steps they take.
+        at = slice(k, k + 1)
+        z_nfy, _ = solved.fit(chosen_f[at], ended[best_f[k]][:, at], at)
         seen = np.unique(label_n[train])
-        out_n[test] = seen[z_nfy[test, k][:, seen].argmax(1)]
+        out_n[test] = seen[z_nfy[test, 0][:, seen].argmax(1)]
     return out_n, chosen_f
 
 
@@ -175,21 +180,28 @@ class _Solver:
         self._curvature = float(np.mean(share_y * (1 - share_y)))
 
     def fit(
-        self, penalty_f: np.ndarray, w_dfy: jax.Array | None
+        self,
+        penalty_f: np.ndarray,
+        w_dfy: jax.Array | None,
+        which: slice = slice(None),
     ) -> tuple[np.ndarray, jax.Array]:
-        """Returns logits (n, f, y) of all rows, and weights for a next fit to start."""
+        """Fits `which` sets of rows, all by default.
+
+        Returns logits (n, f, y) of all rows, and weights for a next fit to start.
+        """
         n, d = self._x_nd.shape
         penalty_f = penalty_f * (2 if self._classes == 2 else 1)
         width_d = self._value_d * self._curvature + penalty_f.mean()
-        inverse_dd = np.zeros((d, d))
-        inverse_dd[:-1, :-1] = (self._axis_dd / width_d) @ self._axis_dd.T
+        inverse_dd = np.zeros((d, d), np.float32)
+        half_dd = (self._axis_dd / np.sqrt(width_d)).astype(np.float32)
+        inverse_dd[:-1, :-1] = half_dd @ half_dd.T
         inverse_dd[-1, -1] = 1 / (n * self._curvature)
         problem = _Problem(
             self._x_nd,
-            jnp.asarray(inverse_dd, jnp.float32),
+            jnp.asarray(inverse_dd),
             self._label_n,
-            self._mask_nf,
-            self._scale_df,
+            self._mask_nf[:, which],
+            self._scale_df[:, which],
             jnp.asarray(penalty_f, jnp.float32),
         )
         if w_dfy is None:
