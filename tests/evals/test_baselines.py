@@ -67,9 +67,27 @@ def test_features_have_the_width_of_the_encoder_and_know_no_date_line():
         "harmonics40": 1599,
         "fourier64": 64,
         "fourier768": 768,
+        "fourier768_1_4": 768,
+        "fourier768_fine": 768,
     }
     for name, embed in found.items():
         if name != "latlon":
             x = embed(lat, lon)
-            np.testing.assert_allclose(x[0], x[1], atol=1e-4, err_msg=name)
+            # The sine of 180 degrees in float32, times the finest scale.
+            close = 3e-3 if name.endswith("fine") else 1e-4
+            np.testing.assert_allclose(x[0], x[1], atol=close, err_msg=name)
             assert np.abs(x[0] - x[2]).max() > 0.1
+
+
+def test_the_union_holds_an_encoder_and_untrained_features_side_by_side():
+    lat, lon, _, _ = places(5)
+
+    def encoder(lat, lon):
+        return np.stack([lat * 2, lon], 1)
+
+    x = baselines.union(encoder)(lat, lon)
+    found = baselines.features(64)
+    assert x.shape == (5, 2 + 399 + 768)
+    np.testing.assert_array_equal(x[:, :2], encoder(lat, lon))
+    np.testing.assert_allclose(x[:, 2:401], found["harmonics20"](lat, lon))
+    np.testing.assert_allclose(x[:, 401:], found["fourier768_fine"](lat, lon))

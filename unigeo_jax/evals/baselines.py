@@ -25,7 +25,11 @@ Embed = Callable[[np.ndarray, np.ndarray], np.ndarray]
 IDW_NEIGHBOURS = 8
 H3_RESOLUTIONS = (5, 4, 3, 2, 1, 0)  # cells of about 8, 23, 60, 158, 419, 1,108 km
 WIDE = 768  # of Fourier features that stand for themselves, not for a width
-LOW_SIGMAS = (0.5, 1.0, 2.0, 4.0)  # half a turn over 17,244 km / (2 sigma)
+# Half a turn over 17,244 km / (2 sigma). Two that are strong on climate; four low ones;
+# four that reach from there to 34 km.
+TWO_SIGMAS = (1.0, 4.0)
+LOW_SIGMAS = (0.5, 1.0, 2.0, 4.0)
+FINE_SIGMAS = (4.0, 16.0, 64.0, 256.0)
 
 
 def features(width: int) -> dict[str, Embed]:
@@ -39,7 +43,23 @@ def features(width: int) -> dict[str, Embed]:
     if width != WIDE:
         found[f"fourier{width}"] = _fourier(LOW_SIGMAS, width)
     found[f"fourier{WIDE}"] = _fourier(LOW_SIGMAS, WIDE)
+    found[f"fourier{WIDE}_1_4"] = _fourier(TWO_SIGMAS, WIDE)
+    found[f"fourier{WIDE}_fine"] = _fourier(FINE_SIGMAS, WIDE)
     return found
+
+
+def union(embed: Embed) -> Embed:
+    """What an encoder and the untrained features know together.
+
+    Its vectors, harmonics up to degree 19, the fine Fourier features; each standardised
+    by the probe, so their scales do not matter.
+    """
+    parts = (embed, _harmonics(20), _fourier(FINE_SIGMAS, WIDE))
+
+    def together(lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
+        return np.concatenate([part(lat, lon) for part in parts], axis=1)
+
+    return together
 
 
 def _harmonics(levels: int) -> Embed:

@@ -12,7 +12,9 @@ reveals the label) and, for classes, `macro_f1`. What could not be computed is N
 `flags` says why.
 """
 
+import concurrent.futures
 import hashlib
+import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -216,21 +218,37 @@ def _predict(
         y_ny = np.eye(len(task.classes))[task.y_n]
     for name, interpolate in baselines.INTERPOLATORS.items():
         yield name, interpolate(task.lat, task.lon, y_ny, split)
-    for name, x_nd in features.items():
-        if "linear" in options.probes:
-            if classes:
-                if name not in prepared:
-                    prepared[name] = logistic.principal_axes(x_nd)
-                axes = prepared[name]
-                yield name, logistic.logistic(x_nd, task.y_n, split, axes=axes)[0]
-            else:
-                yield name, probe.ridge(x_nd, y_ny, split).value_ny
+
+    def read(name: str) -> list[tuple[str, np.ndarray]]:
+        x_nd, found = features[name], []
+        if "linear" in options.probes and classes:
+            if name not in prepared:
+                prepared[name] = logistic.principal_axes(x_nd)
+            value_n, _ = logistic.logistic(x_nd, task.y_n, split, axes=prepared[name])
+            found.append((name, value_n))
+        elif "linear" in options.probes:
+            found.append((name, probe.ridge(x_nd, y_ny, split).value_ny))
         if "knn" in options.probes:
-            yield f"{name}/knn", probe.neighbours(x_nd, y_ny, split)
+            found.append((f"{name}/knn", probe.neighbours(x_nd, y_ny, split)))
         if "mlp" in options.probes:
-            yield f"{name}/mlp", nonlinear.mlp(x_nd, y_ny, split, classes)
+            found.append((f"{name}/mlp", nonlinear.mlp(x_nd, y_ny, split, classes)))
         if "lightgbm" in options.probes:
-            yield f"{name}/lightgbm", nonlinear.lightgbm(x_nd, y_ny, split, classes)
+            value_ny = nonlinear.lightgbm(x_nd, y_ny, split, classes)
+            found.append((f"{name}/lightgbm", value_ny))
+        return found
+
+    # The widest first: what takes longest must not come last.
+    widest = sorted(features, key=lambda name: -features[name].shape[1])
+    with concurrent.futures.ThreadPoolExecutor(_cores()) as pool:
+        reading = {name: pool.submit(read, name) for name in widest}
+        for name in features:
+            yield from reading[name].result()
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _decode(

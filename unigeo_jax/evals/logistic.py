@@ -24,7 +24,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
 
 from unigeo_jax.evals.folds import Folds
 
@@ -53,9 +52,7 @@ def principal_axes(x_nd: np.ndarray) -> Axes:
         raise ValueError("logistic: features are not finite; allowed: finite numbers")
     x_nd = np.asarray(x_nd, np.float64)
     x_nd = (x_nd - x_nd.mean(0)) / np.maximum(x_nd.std(0), 1e-12)
-    value_d, axis_dd = scipy.linalg.eigh(
-        x_nd.T @ x_nd, driver="evd", check_finite=False
-    )
+    value_d, axis_dd = np.linalg.eigh(x_nd.T @ x_nd)
     return Axes(x_nd, np.maximum(value_d, 0), axis_dd)
 
 

@@ -100,9 +100,7 @@ class _Fit:
         self._cross_dy = cross_dy / self._scale_d[:, None]
         self._eigen = None
         if len(self._mean_d) < WIDE:
-            value_d, vector_dd = scipy.linalg.eigh(
-                self._gram_dd, driver="evd", check_finite=False
-            )
+            value_d, vector_dd = np.linalg.eigh(self._gram_dd)
             along_dy = vector_dd.T @ self._cross_dy
             self._eigen = np.maximum(value_d, 0), vector_dd, along_dy
 
@@ -117,9 +115,7 @@ class _Fit:
         for penalty in np.unique(penalty_ay):
             gram_dd = self._gram_dd.copy()
             gram_dd.flat[:: len(gram_dd) + 1] += penalty
-            factor = scipy.linalg.cho_factor(
-                gram_dd, lower=True, overwrite_a=True, check_finite=False
-            )
+            factor = np.linalg.cholesky(gram_dd), True  # SciPy's holds other threads up
             solved_dy = scipy.linalg.cho_solve(
                 factor, self._cross_dy, check_finite=False
             )
