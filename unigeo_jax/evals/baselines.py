@@ -26,10 +26,10 @@ IDW_NEIGHBOURS = 8
 H3_RESOLUTIONS = (5, 4, 3, 2, 1, 0)  # cells of about 8, 23, 60, 158, 419, 1,108 km
 WIDE = 768  # of Fourier features that stand for themselves, not for a width
 # Half a turn over 17,244 km / (2 sigma). Two that are strong on climate; four low ones;
-# four that reach from there to 34 km.
+# four that reach from there to 67 km, for maps of a country.
 TWO_SIGMAS = (1.0, 4.0)
 LOW_SIGMAS = (0.5, 1.0, 2.0, 4.0)
-FINE_SIGMAS = (4.0, 16.0, 64.0, 256.0)
+FINE_SIGMAS = (2.0, 8.0, 32.0, 128.0)
 
 
 def features(width: int) -> dict[str, Embed]:
