@@ -1,15 +1,19 @@
 # SPDX-FileCopyrightText: 2026 The unigeo_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Trains variants of the five-modal config over several seeds and compares retrieval.
+"""Sweeps variants of configs/ablations.py over seeds; compares their retrieval.
 
-python benchmarks/ablations.py                        runs of configs/ablations.py
-python benchmarks/ablations.py --variants=five_modal  the main job, whole
-python benchmarks/ablations.py --quick                tiny towers, one seed
+python launch/sweep.py                        the short runs, three seeds each
+python launch/sweep.py --variants=five_modal  the main job, whole
+python launch/sweep.py --quick --seeds=0      tiny towers, to see that it runs
 
-Each run is one `launch/train.py` in its own folder under --out; a finished run is
-read, not repeated. Prints means with the standard deviation over seeds and writes
---out/ablations.json with commit, seeds and every run's figures. With --jobs > 1 runs
-share the machine (Linux only) and their times mean nothing.
+Each run is one `launch/train.py` in its own folder under --out. A finished run is read,
+not repeated, and one that was cut off goes on from its last checkpoint, so the same
+command takes an interrupted sweep up. Prints means with the standard deviation over
+seeds; writes --out/sweep.json with commit, seeds and every run's figures, and
+--out/sweep.html, a plot of each variant's seeds. With --jobs > 1 runs share the machine
+(Linux only) and their times mean nothing.
+
+Exit codes: 0 done, 1 a run failed, 2 usage.
 """
 
 import concurrent.futures
@@ -21,6 +25,8 @@ import statistics
 import subprocess
 import sys
 import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from absl import app, flags
 
@@ -36,10 +42,10 @@ SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of each variant.")
 JOBS = flags.DEFINE_integer(
     "jobs", 1, "Runs at a time, each on its share of the cores."
 )
-OUT = flags.DEFINE_string("out", "runs/ablations", "Folder of the runs and the result.")
+OUT = flags.DEFINE_string("out", "runs/sweep", "Folder of the runs and the result.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "As in launch/train.py.")
-QUICK = flags.DEFINE_bool("quick", False, "Tiny towers, one seed, two variants.")
-LACKING = {"recall@10": float("nan"), "median_km": float("nan")}  # of two modalities
+QUICK = flags.DEFINE_bool("quick", False, "Tiny towers: to see that it runs.")
+LACKING = {"recall@10": None, "median_km": None}  # of two modalities
 COLUMNS = (
     *("near recall@1", "near recall@10", "test recall@1", "test recall@10"),
     *("test weakest@10", "test coords pairs@10", "test aerial pairs@10"),
@@ -69,8 +75,10 @@ def train(variant: str, seed: str, slot: int) -> dict:
         began = time.monotonic()
         log = folder.with_suffix(".log")
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("w") as out:
-            subprocess.run(command, check=True, stdout=out, stderr=out)
+        with log.open("a") as out:
+            ran = subprocess.run(command, stdout=out, stderr=out)
+        if ran.returncode:
+            raise ValueError(f"{folder}: exit code {ran.returncode}; see {log}")
         print(f"{folder}: {time.monotonic() - began:.0f} s", file=sys.stderr)
     return figures(folder)
 
@@ -118,11 +126,42 @@ def figures(folder: pathlib.Path) -> dict:
     return out
 
 
+def show(table: dict[str, list[dict]]) -> None:
+    """Prints a line a variant, its mean and standard deviation over seeds."""
+    print("variant".ljust(14) + "".join(f" {name:>24}" for name in COLUMNS))
+    for variant, found in table.items():
+        cells = []
+        for name in COLUMNS:
+            scale = 1 if name.endswith(("km", "seconds")) else 100
+            values = [scale * row[name] for row in found if row[name] is not None]
+            if not values:
+                cells.append(" -".rjust(25))
+                continue
+            spread = f" +- {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+            cells.append(f" {statistics.mean(values):.1f}{spread}".rjust(25))
+        print(variant.ljust(14) + "".join(cells))
+
+
+def page(table: dict[str, list[dict]]) -> str:
+    """A dot a seed and a line from the least to the largest, of each variant."""
+    from unigeo_jax.evals import charts
+
+    parts = ["<!doctype html><meta charset=utf-8><title>Sweep</title>"]
+    parts.append("<body style='font:14px sans-serif'><h1>Recall over seeds</h1>")
+    for name in COLUMNS:
+        points = {
+            variant: [100 * row[name] for row in found if row[name] is not None]
+            for variant, found in table.items()
+        }
+        if not name.endswith(("km", "seconds")) and any(points.values()):
+            parts.append(f"<h2>{name}, %</h2>{charts.dots(points)}")
+    return "".join(parts)
+
+
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    quick = ["all_to_all", "pivot_aerial"], ["0"]
-    variants, seeds = quick if QUICK.value else (VARIANTS.value, SEEDS.value)
+    variants, seeds = VARIANTS.value, SEEDS.value
     # Interleaved, so that whatever else the machine does meets all variants.
     runs = [(variant, seed) for seed in seeds for variant in variants]
     free: queue.Queue[int] = queue.Queue()
@@ -136,22 +175,19 @@ def main(argv: list[str]) -> None:
         finally:
             free.put(slot)
 
-    with concurrent.futures.ThreadPoolExecutor(JOBS.value) as pool:
-        rows = dict(zip(runs, pool.map(one, runs), strict=True))
+    try:
+        with concurrent.futures.ThreadPoolExecutor(JOBS.value) as pool:
+            rows = dict(zip(runs, pool.map(one, runs), strict=True))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
     table = {v: [rows[v, seed] for seed in seeds] for v in variants}
-    print("variant".ljust(14) + "".join(f" {name:>24}" for name in COLUMNS))
-    for variant, found in table.items():
-        cells = []
-        for name in COLUMNS:
-            scale = 1 if name.endswith(("km", "seconds")) else 100
-            values = [scale * row[name] for row in found]
-            spread = f" +- {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-            cells.append(f" {statistics.mean(values):.1f}{spread}".rjust(25))
-        print(variant.ljust(14) + "".join(cells))
-    out = pathlib.Path(OUT.value) / "ablations.json"
+    show(table)
+    out = pathlib.Path(OUT.value)
     commits = sorted({row["commit"] for found in table.values() for row in found})
-    report = {"seeds": seeds, "gallery": 1000, "commits": commits, "runs": table}
-    out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    report = {"seeds": seeds, "commits": commits, "runs": table}
+    (out / "sweep.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    (out / "sweep.html").write_text(page(table), "utf-8")
     print(f"recall in %, mean +- standard deviation over {len(seeds)} seeds; {out}")
 
 

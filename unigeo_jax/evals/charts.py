@@ -96,6 +96,39 @@ def curves(
     return f'<svg viewBox="0 0 {width} {height}" width="{width}">{"".join(parts)}</svg>'
 
 
+def dots(points: Mapping[str, Sequence[float]]) -> str:
+    """A row a name: a dot a value, a line from the least to the largest, as SVG."""
+    width, left, right, step = 720, 170, 30, 22
+    every = [x for values in points.values() for x in values]
+    low, high = min(every), max(every)
+    pad = 0.05 * (high - low) or 1.0
+    low, high = low - pad, high + pad
+    height = step * len(points) + 34
+
+    def at(x: float) -> float:
+        return left + (width - left - right) * (x - low) / (high - low)
+
+    parts = []
+    for x in np.linspace(low, high, 6).tolist():
+        parts.append(f'<line x1="{at(x):.1f}" x2="{at(x):.1f}" y1="6"')
+        parts.append(f' y2="{height - 24}" stroke="#ddd"/><text x="{at(x):.1f}"')
+        parts.append(f' y="{height - 8}" text-anchor="middle">{x:.3g}</text>')
+    for i, (name, values) in enumerate(points.items()):
+        y = 18 + step * i
+        parts.append(f'<text x="{left - 8}" y="{y + 4}" text-anchor="end">')
+        parts.append(f"{html.escape(name)}</text>")
+        if values:
+            parts.append(f'<line x1="{at(min(values)):.1f}" x2="{at(max(values)):.1f}"')
+            parts.append(f' y1="{y}" y2="{y}" stroke="{COLOURS[0]}"/>')
+        for x in values:
+            parts.append(f'<circle cx="{at(x):.1f}" cy="{y}" r="4"')
+            parts.append(f' fill="{COLOURS[0]}" fill-opacity="0.7"/>')
+    style = "font:11px sans-serif"
+    return (
+        f'<svg width="{width}" height="{height}" style="{style}">{"".join(parts)}</svg>'
+    )
+
+
 def land(degrees: float) -> tuple[np.ndarray, np.ndarray, tuple[int, int], np.ndarray]:
     """Centres of the land cells of a grid: lat, lon, its shape, and where they lie."""
     rows, columns = round(150 / degrees), round(360 / degrees)  # 85 N to 65 S
