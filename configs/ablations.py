@@ -10,7 +10,12 @@ variant =
   all_to_all         nothing changed: the row to compare with
   pivot_<tower>      only pairs that touch this tower: aerial street dsm text coords
   pair_<a>_<b>       two modalities, no others are read or trained
+  only_<a>_<b>_...   three or more modalities, no others
   sigma_<s>          all coordinate tokens at one scale, as many tokens and frequencies
+  depth_<n>          coordinate encoder of n blocks; 0: no trainable part but the head
+  batch_<n>          n places a step, as many examples in all
+  tau_<t>            every temperature fixed at t
+  masked_names       texts without proper names, which give places away
   no_registers       coordinate encoder without registers
   no_cell_mask       places of the same cell are negatives of each other (on `earth`
                      every place has a cell of its own: nothing changes there)
@@ -28,7 +33,7 @@ from configs import common, five_modal
 
 PLAIN = (
     *("all_to_all", "no_registers", "no_cell_mask", "m2", "sphere"),
-    *("hard_negatives", "no_hard_negatives", "adamw"),
+    *("hard_negatives", "no_hard_negatives", "adamw", "masked_names"),
 )
 
 
@@ -61,26 +66,41 @@ def change(config: ConfigDict, variant: str) -> None:
       ValueError: unknown variant, tower or scale.
     """
     kind, _, value = variant.partition("_")
-    towers = list(config.towers)
+    towers, named = list(config.towers), value.split("_")
     if kind == "pivot" and value in towers:
         config.loss.pairs = f"pivot:{value}"
     elif (
-        kind == "pair"
-        and set(value.split("_")) <= set(towers)
-        and value.count("_") == 1
-    ):
-        for name in set(towers) - set(value.split("_")):
+        (kind == "pair" and len(named) == 2) or (kind == "only" and len(named) > 2)
+    ) and set(named) <= set(towers):
+        for name in set(towers) - set(named):
             del config.towers[name]
-    elif kind == "sigma" and value.replace(".", "", 1).isdigit():
-        net = config.towers.coords.net
-        net.sigmas = (float(value),) * len(net.sigmas)
     elif variant in PLAIN:
         _plain(config, variant)
-    else:
+    elif not value.replace(".", "", 1).isdigit() or not _number(config, kind, value):
         raise ValueError(
             f"config argument variant: got {variant!r}; allowed: {', '.join(PLAIN)},"
-            f" pivot_<tower>, pair_<a>_<b>, sigma_<number>; towers: {', '.join(towers)}"
+            " pivot_<tower>, pair_<a>_<b>, only_<a>_<b>_<c>..., sigma_<number>,"
+            f" depth_<n>, batch_<n>, tau_<number>; towers: {', '.join(towers)}"
         )
+
+
+def _number(config: ConfigDict, kind: str, value: str) -> bool:
+    """Applies what a number follows; returns whether there is such a kind."""
+    net = config.towers.coords.net
+    if kind == "sigma":
+        net.sigmas = (float(value),) * len(net.sigmas)
+    elif kind == "depth" and value.isdigit():
+        net.depth = int(value)
+    elif kind == "batch" and value.isdigit() and int(value) > 1:
+        config.steps = max(config.steps * config.batch // int(value), 1)
+        config.batch = int(value)
+    elif kind == "tau" and float(value) > 0:
+        # A temperature is clamped; between equal bounds there is nothing to learn.
+        config.loss.update(init_tau=float(value), tau_min=float(value))
+        config.loss.tau_max = float(value)
+    else:
+        return False
+    return True
 
 
 def _plain(config: ConfigDict, variant: str) -> None:
@@ -94,6 +114,8 @@ def _plain(config: ConfigDict, variant: str) -> None:
         config.data.neighbourhood.fraction = 0.0
     elif variant == "adamw":
         config.optim.name = "adamw"
+    elif variant == "masked_names":
+        config.towers.text.data.mask_names = True
     elif variant == "m2":
         config.loss.include_self = True
     elif variant == "sphere":

@@ -26,6 +26,8 @@ VARIANTS = [
     "adamw",
     "m2",
     "sphere",
+    "only_aerial_text_coords",
+    "depth_0",
 ]
 
 
@@ -97,6 +99,17 @@ def test_every_ablation_traces_a_step(variant):
     abstract_step(ablations.get_config(f"variant={variant},tiny"))
 
 
+def test_numbers_in_the_names_of_ablations_reach_the_config():
+    short = ablations.get_config()
+    batch = ablations.get_config("variant=batch_512")
+    assert (batch.batch, batch.steps * batch.batch) == (512, short.steps * short.batch)
+    loss = ablations.get_config("variant=tau_0.05").loss
+    assert (loss.init_tau, loss.tau_min, loss.tau_max) == (0.05, 0.05, 0.05)
+    assert ablations.get_config("variant=depth_12").towers.coords.net.depth == 12
+    only = ablations.get_config("variant=only_aerial_text_coords")
+    assert sorted(only.towers) == ["aerial", "coords", "text"]
+
+
 def test_size_b_has_the_parameters_of_the_paper():
     sizes = abstract_step(five_modal.get_config("size=B"))
     frozen = 4 * 384 * 2
@@ -136,7 +149,10 @@ def test_a_wrong_config_argument_is_refused_with_what_is_allowed(arg, message):
         five_modal.get_config(arg)
 
 
-@pytest.mark.parametrize("variant", ["pivot_sonar", "pair_aerial", "sigma_x", "best"])
+@pytest.mark.parametrize(
+    "variant",
+    ["pivot_sonar", "pair_aerial", "only_aerial_dsm", "sigma_x", "tau_0", "best"],
+)
 def test_an_unknown_ablation_is_refused_with_what_is_allowed(variant):
     with pytest.raises(ValueError, match=r"allowed: all_to_all, .*towers: "):
         ablations.get_config(f"variant={variant}")
