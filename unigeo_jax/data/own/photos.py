@@ -1,0 +1,156 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Users' image files: read with care, turned as EXIF asks, fitted, encoded again.
+
+What a file is, and how large, is read from its header before anything is decoded.
+"""
+
+import io
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import PIL.ExifTags
+import PIL.Image
+import PIL.ImageOps
+import scipy.spatial
+import simplejpeg
+
+from unigeo_jax.data import images, splits
+
+MAX_BYTES = 64_000_000
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
+QUALITY = 92
+_PLAIN = ("RGB", "L", "P", "RGBA", "LA", "1")
+_TURNED = 0x0112  # EXIF: orientation
+
+
+class Unusable(ValueError):
+    """An image file that is masked; the message says why, in few words."""
+
+
+def load(root: pathlib.Path, path: str) -> bytes:
+    """Bytes of a file below `root`.
+
+    Raises:
+      Unusable: outside of root, missing, not a file, or too large.
+    """
+    full = (root / path).resolve()
+    if not full.is_relative_to(root.resolve()):
+        raise Unusable("outside of the folder of images (--images)")
+    try:
+        if not full.is_file():
+            raise Unusable("no such file")
+        if full.stat().st_size > MAX_BYTES:
+            raise Unusable(f"more than {MAX_BYTES} bytes")
+        return full.read_bytes()
+    except OSError as error:
+        raise Unusable(f"cannot be read ({error.strerror})") from error
+
+
+def decode(data: bytes) -> tuple[np.ndarray, list[str]]:
+    """Pixels, uint8 (height, width, 3), and what was repaired.
+
+    Raises:
+      Unusable: no image, damaged, too many pixels, more than 8 bits a channel.
+    """
+    repaired = []
+    try:
+        with PIL.Image.open(io.BytesIO(data), formats=images.FORMATS) as image:
+            if image.width * image.height > images.MAX_PIXELS:
+                raise Unusable(f"more than {images.MAX_PIXELS} pixels")
+            if image.mode in images.DEEP or image.mode.startswith("I;16"):
+                raise Unusable("more than 8 bits a channel; allowed: --raster")
+            if getattr(image, "n_frames", 1) > 1:
+                repaired.append("several frames, first taken")
+            turned = image.getexif().get(_TURNED, 1) if "exif" in image.info else 1
+            if image.mode == "CMYK":
+                repaired.append("CMYK, converted to RGB")
+            elif image.mode not in _PLAIN:
+                raise Unusable(f"mode {image.mode}")
+            if turned == 1 and image.format == "JPEG" and image.mode in ("RGB", "L"):
+                return images.decode(data), repaired
+            if turned not in (0, 1):
+                repaired.append("turned as EXIF asks")
+                image = PIL.ImageOps.exif_transpose(image)
+            return np.asarray(image.convert("RGB")), repaired
+    except Unusable:
+        raise
+    except PIL.Image.DecompressionBombError as error:
+        raise Unusable(f"more than {images.MAX_PIXELS} pixels") from error
+    except PIL.UnidentifiedImageError as error:
+        raise Unusable(f"no {'/'.join(images.FORMATS)} image") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise Unusable("damaged") from error
+
+
+def fit(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Cut the middle of the aspect height:width out of a picture and resize it."""
+    rows, columns = pixels.shape[:2]
+    if (rows, columns) == (height, width):
+        return pixels
+    scale = min(rows / height, columns / width)
+    top, left = (rows - height * scale) / 2, (columns - width * scale) / 2
+    box = (left, top, left + width * scale, top + height * scale)
+    image = PIL.Image.fromarray(pixels)
+    how = PIL.Image.Resampling.BILINEAR
+    return np.asarray(image.resize((width, height), how, box, reducing_gap=3.0))
+
+
+def encode(pixels: np.ndarray, form: str) -> bytes:
+    """Bytes of uint8 (height, width, 1 or 3), `form` png or jpeg."""
+    if form == "png":
+        return images.encode_png(np.ascontiguousarray(pixels))
+    space = "RGB" if pixels.shape[-1] == 3 else "GRAY"
+    return simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), QUALITY, space, "420")
+
+
+def is_plain_jpeg(data: bytes, height: int, width: int) -> bool:
+    """Whether a file can stand in the records as it is; `decode` comes first."""
+    if data[:3] != b"\xff\xd8\xff" or b"Exif" in data[:4096]:
+        return False
+    found = simplejpeg.decode_jpeg_header(data)
+    return (found[0], found[1]) == (height, width) and found[2] == "YCbCr"
+
+
+def positions(folder: pathlib.Path) -> Iterator[tuple[str, float, float]]:
+    """Path below `folder`, latitude and longitude of each photo that tells them."""
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in SUFFIXES and path.is_file():
+            try:
+                with PIL.Image.open(path, formats=images.FORMATS) as image:
+                    gps = image.getexif().get_ifd(PIL.ExifTags.IFD.GPSInfo)
+            except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError):
+                continue
+            at = _degrees(gps, 1, 2), _degrees(gps, 3, 4)
+            if abs(at[0]) <= 90 and abs(at[1]) <= 180:
+                yield path.relative_to(folder).as_posix(), *at
+
+
+def _degrees(gps: dict[int, Any], side: int, value: int) -> float:
+    try:
+        degrees, minutes, seconds = (float(x) for x in gps[value])
+        sign = -1.0 if str(gps[side]).upper() in ("S", "W") else 1.0
+        return sign * (degrees + minutes / 60 + seconds / 3600)
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return float("nan")
+
+
+def join(
+    lat_i: np.ndarray,
+    lon_i: np.ndarray,
+    found: list[tuple[str, float, float]],
+    metres: float,
+    most: int,
+) -> list[list[str]]:
+    """Paths of the photos within `metres` of each place, the nearest `most`."""
+    if not found:
+        return [[] for _ in lat_i]
+    found = sorted(found)
+    names, lat_j, lon_j = zip(*found, strict=True)
+    tree = scipy.spatial.KDTree(splits.unit_vectors(np.array(lat_j), np.array(lon_j)))
+    at = splits.unit_vectors(lat_i, lon_i)
+    reach = float(splits.chord(metres / 1000))
+    nearest: Any = tree.query(at, k=list(range(1, most + 1)), distance_upper_bound=reach)
+    return [[names[n] for n in row if n < len(names)] for row in nearest[1]]

@@ -1,0 +1,278 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Cuts chips of a stated ground size out of rasters of any CRS, by windows.
+
+A chip is a square on the ground, north up, `metres` a side and `size` pixels. Round
+its centre the map from metres to the raster's coordinates is taken as linear (exact to
+a fraction of a pixel for chips up to some 50 km). Where its axes then run along the
+raster's, to 5 % as in UTM, Web Mercator or degrees, the window is read as it is;
+anywhere else, and at borders, pixels are resampled along the linear map. Downsizing
+averages valid pixels only; enlarging is bilinear and adds no detail.
+"""
+
+import dataclasses
+import hashlib
+import math
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+STRAIGHT = 0.05
+LEAST_VALID = 0.5  # of a chip's pixels, else the place has none
+# WGS 84: metres a degree of latitude and of longitude, to 0.01 %.
+A, E2 = 6378137.0, 0.00669437999014
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What is cut. metres, size 0: the raster's own resolution, DEFAULT_SIZE pixels.
+
+    bands: numbers from 1, () = all. nodata: where the file does not say; None = as it
+    says. low, high: values that become 0 and 255 in pictures; equal: 2nd and 98th
+    percentile.
+    """
+
+    name: str
+    path: str
+    metres: float = 0.0
+    size: int = 64
+    bands: tuple[int, ...] = ()
+    nodata: float | None = None
+    low: float = 0.0
+    high: float = 0.0
+
+
+def metres_a_degree(lat_i: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Metres a degree of latitude, and of longitude (at least 1 km at the poles)."""
+    s2 = np.sin(np.deg2rad(lat_i)) ** 2
+    w = 1.0 - E2 * s2
+    north = np.deg2rad(A * (1 - E2) / w**1.5)
+    east = np.deg2rad(A / np.sqrt(w)) * np.cos(np.deg2rad(lat_i))
+    return north, np.maximum(east, 1000.0)
+
+
+class Raster:
+    """An open raster and the chips in it.
+
+    Raises:
+      ValueError: cannot be opened, has no CRS, or not these bands.
+    """
+
+    def __init__(self, source: Source) -> None:
+        rasterio = _rasterio()
+        try:
+            self._file = rasterio.open(source.path)
+        except rasterio.errors.RasterioError as error:
+            raise ValueError(
+                f"raster {source.name}: {source.path} cannot be opened: {error}"
+            ) from error
+        if self._file.crs is None:
+            raise ValueError(
+                f"raster {source.name}: {source.path} has no CRS; allowed: a raster"
+                " that says where it lies (gdal_edit.py -a_srs EPSG:... FILE)"
+            )
+        bands = source.bands or tuple(range(1, self._file.count + 1))
+        if not set(bands) <= set(range(1, self._file.count + 1)):
+            raise ValueError(
+                f"raster {source.name}: bands {list(bands)} of {source.path};"
+                f" allowed: 1 to {self._file.count}"
+            )
+        self.bands, self.nodata = list(bands), self._file.nodata
+        if source.nodata is not None:
+            self.nodata = source.nodata
+            options = {"src_nodata": source.nodata, "nodata": source.nodata}
+            self._file = rasterio.vrt.WarpedVRT(self._file, **options)
+        masks = [self._file.mask_flag_enums[b - 1] for b in bands]
+        flag = rasterio.enums.MaskFlags
+        self._masked = any(flag.per_dataset in m or flag.alpha in m for m in masks)
+        self.dtype = np.dtype(self._file.dtypes[bands[0] - 1])
+        self.resolution_m = self._native_metres()
+        self.size = source.size
+        self.metres = source.metres or self.resolution_m * source.size
+        self.source = dataclasses.replace(
+            source, metres=self.metres, bands=tuple(bands), nodata=self.nodata
+        )
+        if source.low == source.high:
+            low, high = self._percentiles()
+            self.source = dataclasses.replace(self.source, low=low, high=high)
+
+    def about(self) -> dict[str, Any]:
+        """What the data card says of it."""
+        file = self._file
+        return {
+            "file": pathlib.PurePath(self.source.path).name,
+            "crs": file.crs.to_string()[:200],
+            "pixels": [file.height, file.width],
+            "bands": self.bands,
+            "dtype": str(self.dtype),
+            "nodata": None if self.nodata is None else float(self.nodata),
+            "metres_a_pixel": round(self.resolution_m, 3),
+            "chip_metres": round(self.metres, 3),
+            "chip_pixels": self.size,
+            "enlarged": round(self.resolution_m * self.size / self.metres, 3),
+            "low_high": [self.source.low, self.source.high],
+        }
+
+    def _native_metres(self) -> float:
+        file = self._file
+        x, y = file.transform * (file.width / 2, file.height / 2)
+        lon, lat = _transform(file.crs, "EPSG:4326", [x], [y])
+        _, _, jacobian = self._linear(np.array(lat), np.array(lon), 100.0)
+        return float(1.0 / math.sqrt(abs(np.linalg.det(jacobian[0]))))
+
+    def _percentiles(self) -> tuple[float, float]:
+        """2nd and 98th percentile of the valid pixels of a reduced raster."""
+        if self.dtype == np.uint8:
+            return 0.0, 255.0
+        scale = max(1.0, max(self._file.shape) / 512)
+        shape = [max(1, int(n / scale)) for n in self._file.shape]
+        data = self._file.read(self.bands, out_shape=(len(self.bands), *shape))
+        values = data[self._valid(data)].astype(np.float64)
+        if not len(values):
+            return 0.0, 1.0
+        low, high = np.percentile(values, [2, 98])
+        return float(low), float(high if high > low else low + 1)
+
+    def _linear(
+        self, lat_i: np.ndarray, lon_i: np.ndarray, metres: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Column and row (i) of places, and their derivative (i, 2, 2).
+
+        The derivative is that of (column, row) by metres (east, south).
+        """
+        north_i, east_i = metres_a_degree(lat_i)
+        lat_step, lon_step = metres / 2 / north_i, metres / 2 / east_i
+        zero = np.zeros_like(lat_i)
+        around = [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)]
+        lats = np.concatenate([lat_i + s * lat_step + zero for s, _ in around])
+        lons = np.concatenate([lon_i + e * lon_step + zero for _, e in around])
+        x, y = _transform(self._file.crs, None, lons, np.clip(lats, -90, 90))
+        inverse = ~self._file.transform
+        at = np.stack(inverse * (np.asarray(x), np.asarray(y)), -1)
+        centre, east, west, up, down = at.reshape(5, -1, 2)
+        jacobian = np.stack([east - west, down - up], -1) / metres
+        return centre[:, 0], centre[:, 1], jacobian
+
+    def cut(
+        self, lat_i: np.ndarray, lon_i: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
+        """Yield for each place its chip (size, size, bands), what is valid, and why not.
+
+        The last is "" for a chip that is there, "outside" or "nodata" for none.
+        """
+        column_i, row_i, jacobian_i = self._linear(lat_i, lon_i, self.metres)
+        for column, row, jacobian in zip(column_i, row_i, jacobian_i, strict=True):
+            chip = self._chip(column, row, jacobian * self.metres)
+            if chip is None:
+                yield np.zeros(0), np.zeros(0, bool), "outside"
+                continue
+            chip = np.moveaxis(chip, 0, -1)
+            valid = self._valid(chip)
+            valid &= self._mask if self._mask is not None else True
+            share = valid.all(-1).mean()
+            yield chip, valid, "" if share >= LEAST_VALID else "nodata"
+
+    def _chip(self, column: float, row: float, side: np.ndarray) -> np.ndarray | None:
+        """Pixels (bands, size, size); `side` (2, 2): the chip's edges in pixels."""
+        rasterio, file = _rasterio(), self._file
+        self._mask: np.ndarray | None = None
+        if not (np.isfinite([column, row]).all() and np.isfinite(side).all()):
+            return None
+        reach = np.abs(side).sum(1) / 2
+        if not (
+            -reach[0] < column < file.width + reach[0]
+            and -reach[1] < row < file.height + reach[1]
+        ):
+            return None
+        shape = (len(self.bands), self.size, self.size)
+        wide, high = side[0, 0], side[1, 1]
+        skew = max(abs(side[0, 1] / (high or 1)), abs(side[1, 0] / (wide or 1)))
+        left, top = column - wide / 2, row - high / 2
+        kinds = rasterio.enums.Resampling
+        down = max(abs(wide), abs(high)) > 1.2 * self.size
+        how = kinds.average if down else kinds.bilinear
+        inside = left >= 0 and top >= 0
+        inside &= left + wide <= file.width and top + high <= file.height
+        if inside and wide > 0 and high > 0 and skew < STRAIGHT:
+            window = rasterio.windows.Window(left, top, wide, high)
+            options = {"window": window, "out_shape": shape, "resampling": how}
+            if self._masked:
+                mask = file.read_masks(self.bands, window=window, out_shape=shape)
+                self._mask = np.moveaxis(mask > 0, 0, -1)
+            return file.read(self.bands, **options)
+        pixel = side / self.size
+        to_pixels = rasterio.Affine(
+            *(pixel[0, 0], pixel[0, 1], column - side[0].sum() / 2),
+            *(pixel[1, 0], pixel[1, 1], row - side[1].sum() / 2),
+        )
+        # A pixel outside the file is void: heights and colours of 0 are not.
+        out = np.full(shape, np.nan, np.float64)
+        rasterio.warp.reproject(
+            rasterio.band(file, self.bands),
+            out,
+            dst_transform=file.transform * to_pixels,
+            dst_crs=file.crs,
+            src_nodata=self.nodata,
+            dst_nodata=np.nan,
+            resampling=how,
+        )
+        return out
+
+    def _valid(self, values: np.ndarray) -> np.ndarray:
+        valid = np.isfinite(values)
+        if self.nodata is not None and np.isfinite(self.nodata):
+            valid &= values != self.nodata
+        return valid
+
+    def contains(self, lat_i: np.ndarray, lon_i: np.ndarray) -> np.ndarray:
+        """Which places lie inside the raster: bool (i,)."""
+        column_i, row_i, _ = self._linear(lat_i, lon_i, 1.0)
+        ok = np.isfinite(column_i) & (column_i >= 0) & (column_i < self._file.width)
+        return ok & (row_i >= 0) & (row_i < self._file.height)
+
+
+def _transform(crs: Any, to: str | None, x: Any, y: Any) -> tuple[Any, Any]:
+    """Coordinates from `crs` to `to`, or to `crs` from degrees where `to` is None."""
+    warp = _rasterio().warp
+    if to is None:
+        return warp.transform("EPSG:4326", crs, list(x), list(y))[:2]
+    return warp.transform(crs, to, list(x), list(y))[:2]
+
+
+def picture(chip: np.ndarray, valid: np.ndarray, source: Source) -> np.ndarray:
+    """uint8 of a chip, `low` to `high` becoming 0 to 255; 0 where nothing is valid."""
+    values = np.where(valid, chip, source.low).astype(np.float32)
+    if (source.low, source.high) != (0.0, 255.0):
+        values = (values - source.low) * (255.0 / (source.high - source.low))
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def fingerprint(path: str) -> str:
+    """Tell files apart without reading all of a large one: size and three parts."""
+    if not os.path.isfile(path):  # a VRT's parts, an address: only its name is known
+        return path
+    size, part = os.path.getsize(path), 1 << 20
+    hashed = hashlib.sha256(str(size).encode())
+    with open(path, "rb") as file:
+        for at in (0, size // 2, max(0, size - part)):
+            file.seek(at)
+            hashed.update(file.read(part))
+    return hashed.hexdigest()
+
+
+def _rasterio() -> Any:
+    try:
+        import rasterio
+        import rasterio.enums
+        import rasterio.errors
+        import rasterio.vrt
+        import rasterio.warp
+        import rasterio.windows
+    except ImportError as error:
+        raise ValueError(
+            'rasters need rasterio: pip install "unigeo-jax[geo]"'
+        ) from error
+    return rasterio

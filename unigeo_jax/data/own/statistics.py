@@ -1,0 +1,74 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Counts, means and spreads of every field, added up shard by shard in order."""
+
+from typing import Any
+
+import numpy as np
+
+
+class Tally:
+    """Adds up what records hold: plain data in, plain data out.
+
+    Sums are float64 and are joined in the order of shards: the same whoever made them.
+    """
+
+    def __init__(self) -> None:
+        self.count: dict[str, int] = {}
+        self.sums: dict[str, dict[str, Any]] = {}
+
+    def seen(self, name: str, number: int = 1) -> None:
+        self.count[name] = self.count.get(name, 0) + number
+
+    def add(self, name: str, values_nk: np.ndarray) -> None:
+        """Values (n, k) of k channels, NaN where unknown."""
+        values = np.asarray(values_nk, np.float64)
+        known = np.isfinite(values)
+        zero = np.where(known, values, 0.0)
+        low = np.where(known, values, np.inf).min(0, initial=np.inf)
+        high = np.where(known, values, -np.inf).max(0, initial=-np.inf)
+        part = {
+            "n": known.sum(0).tolist(),
+            "sum": zero.sum(0).tolist(),
+            "squares": (zero**2).sum(0).tolist(),
+            "low": low.tolist(),
+            "high": high.tolist(),
+        }
+        self._join(name, part)
+
+    def _join(self, name: str, part: dict[str, Any]) -> None:
+        old = self.sums.get(name)
+        if old is None:
+            self.sums[name] = part
+            return
+        for key, join in (("low", min), ("high", max)):
+            old[key] = [join(a, b) for a, b in zip(old[key], part[key], strict=True)]
+        for key in ("n", "sum", "squares"):
+            old[key] = [a + b for a, b in zip(old[key], part[key], strict=True)]
+
+    def plain(self) -> dict[str, Any]:
+        return {"count": self.count, "sums": self.sums}
+
+    def join(self, plain: dict[str, Any]) -> None:
+        for name, number in plain["count"].items():
+            self.seen(name, number)
+        for name, part in plain["sums"].items():
+            self._join(name, {key: list(values) for key, values in part.items()})
+
+    def summary(self, name: str) -> dict[str, list[float | None]]:
+        """{"mean", "std", "min", "max", "known"} a channel; None: never known."""
+        part = self.sums.get(name)
+        if part is None:
+            return {}
+        n = np.maximum(np.array(part["n"], np.float64), 1)
+        mean = np.array(part["sum"]) / n
+        spread = np.sqrt(np.maximum(np.array(part["squares"]) / n - mean**2, 0))
+        out = {"mean": mean, "std": spread, "min": part["low"], "max": part["high"]}
+
+        def plain(values: Any) -> list[float | None]:
+            return [
+                round(float(v), 6) if k else None
+                for v, k in zip(values, part["n"], strict=True)
+            ]
+
+        return {k: plain(v) for k, v in out.items()} | {"known": part["n"]}

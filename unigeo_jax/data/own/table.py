@@ -1,0 +1,312 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""A user's table of places: CSV, Parquet or GeoParquet, read and checked row by row.
+
+Rows are numbered from 0, the header of a CSV file not counted. What comes out does
+not depend on the order of the rows: places are put along a curve over the Earth, ties
+in the order of their ids.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import math
+import pathlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from unigeo_jax.data import order
+from unigeo_jax.data.own import problems
+
+LAT, LON = ("lat", "latitude"), ("lon", "lng", "longitude")
+TEXTS = ("id", "cell", "split", "region", "time", "text", "poi")
+PATHS = ("aerial", "street")  # columns of paths of images
+NULLS = {"", "na", "nan", "null", "none"}
+MOST_TEXT = 20_000  # characters
+
+Place = dict[str, Any]
+
+
+def columns_of(path: pathlib.Path) -> list[str]:
+    """Names of a table's columns.
+
+    Raises:
+      ValueError: a file of another kind, or without lat and lon.
+    """
+    if path.suffix == ".csv":
+        with open(path, "rb") as file:
+            header = file.readline().decode("utf-8-sig", "replace")
+        names = next(csv.reader([header]), [])
+    elif path.suffix in (".parquet", ".geoparquet"):
+        names = pyarrow.parquet.read_schema(path).names
+    else:
+        raise ValueError(f"{path}: allowed: a file that ends in .csv or .parquet")
+    if "geometry" not in names and not (
+        set(names) & set(LAT) and set(names) & set(LON)
+    ):
+        raise ValueError(
+            f"{path}: has columns {', '.join(names)}; allowed: a table with lat and"
+            " lon, in degrees, or a GeoParquet file of points"
+        )
+    return names
+
+
+def read(
+    path: pathlib.Path,
+    found: problems.Problems,
+    *,
+    demographics: Sequence[str] = (),
+    template: str = "",
+) -> tuple[list[Place], int]:
+    """Read all rows that can be used, in an order that is theirs, and count all rows.
+
+    Args:
+      path: the table. Columns lat, lon, or geometry; of TEXTS, PATHS (in CSV parted by
+        semicolons) and node those that are there.
+      found: takes what is wrong.
+      demographics: columns of numbers, kept as one list.
+      template: text with {column} in it; "" = the column text, where there is one.
+
+    Raises:
+      ValueError: what `columns_of` refuses, a column that is not there, no usable row.
+    """
+    names = columns_of(path)
+    used = [*demographics, *re.findall(r"\{(\w+)\}", template)]
+    if missing := sorted(set(used) - set(names)):
+        raise ValueError(
+            f"{path}: no column {', '.join(missing)}; there are {', '.join(names)}"
+        )
+    parse = _parser(names, demographics, template, found)
+    places, count = [], 0
+    for row, values in _rows(path, names, found):
+        count = row + 1
+        place = parse(row, values)
+        if place is not None:
+            places.append(place)
+    places = _sorted(_without_twins(places, found))
+    if not places:
+        raise ValueError(f"{path}: none of {count} rows can be used: {found.examples}")
+    return places, count
+
+
+def _rows(
+    path: pathlib.Path, names: list[str], found: problems.Problems
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows with their numbers; cells of CSV are bytes."""
+    if path.suffix != ".csv":
+        with pyarrow.parquet.ParquetFile(path) as file:
+            geo = (file.schema_arrow.metadata or {}).get(b"geo")
+            if geo and not set(names) & set(LAT):
+                _check_crs(path, json.loads(geo))
+            row = 0
+            for batch in file.iter_batches(batch_size=65536):
+                for values in batch.to_pylist():
+                    yield row, values
+                    row += 1
+        return
+    skipped: list[int] = []
+
+    def skip(bad: Any) -> str:
+        row = bad.number - 2  # the first line is the header
+        skipped.append(row)
+        what = f"{bad.actual_columns} cells, expected {bad.expected_columns}"
+        found.add(row, "row", "wrong number of cells", problems.DROPPED, what)
+        return "skip"
+
+    reader = pyarrow.csv.open_csv(
+        path,
+        pyarrow.csv.ReadOptions(use_threads=False),
+        pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip),
+        pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.binary())),
+    )
+    row = kept = 0
+    for batch in reader:
+        for values in batch.to_pylist():
+            while kept < len(skipped) and skipped[kept] == row:
+                row, kept = row + 1, kept + 1
+            yield row, values
+            row += 1
+
+
+def _check_crs(path: pathlib.Path, geo: dict[str, Any]) -> None:
+    column = geo.get("columns", {}).get(geo.get("primary_column", "geometry"), {})
+    crs = column.get("crs") or {}
+    code = (crs.get("id") or {}).get("code", "CRS84")
+    if str(code) not in ("CRS84", "4326"):
+        raise ValueError(
+            f"{path}: geometry in CRS {code}; allowed: WGS 84 longitude and latitude"
+            " (EPSG:4326, OGC:CRS84)"
+        )
+
+
+def _parser(
+    names: list[str],
+    demographics: Sequence[str],
+    template: str,
+    found: problems.Problems,
+) -> Callable[[int, dict[str, Any]], Place | None]:
+    """A function that makes a Place of a row, or None."""
+    lat_name = next((n for n in LAT if n in names), "")
+    lon_name = next((n for n in LON if n in names), "")
+    texts = [n for n in TEXTS if n in names and not (n == "text" and template)]
+    paths = [n for n in PATHS if n in names]
+
+    def parse(row: int, values: dict[str, Any]) -> Place | None:
+        def text(name: str) -> str:
+            return clean(row, name, values[name], found)
+
+        if lat_name:
+            lat, lon = number(values[lat_name]), number(values[lon_name])
+        else:
+            lat, lon = _point(values["geometry"])
+        if not position_ok(row, lat, lon, found):
+            return None
+        place: Place = {"row": row, "lat": lat, "lon": (lon + 180.0) % 360.0 - 180.0}
+        place |= {name: text(name) for name in texts if name != "poi"}
+        if "poi" in texts:
+            place["poi"] = _points(row, values["poi"], found)
+        if template:
+            place["text"] = re.sub(r"\{(\w+)\}", lambda m: text(m[1]), template)
+        for name in paths:
+            place[name] = _paths(row, name, values[name], found)
+        if "node" in names:
+            node = number(values["node"])
+            place["node"] = int(node) if node == node and node >= 0 else -1
+        if demographics:
+            place["demographics"] = [number(values[name]) for name in demographics]
+        elif "demographics" in names:
+            given = values["demographics"]
+            place["demographics"] = list(map(number, given or []))
+        return place
+
+    return parse
+
+
+def number(value: Any) -> float:
+    """A cell as a number, NaN where it is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def position_ok(row: int, lat: float, lon: float, found: problems.Problems) -> bool:
+    """Whether a position can be used; says so if not."""
+    if abs(lat) <= 90.0 and abs(lon) <= 540.0:
+        return True
+    what = f"lat={lat}, lon={lon}; allowed: lat -90 to 90, lon -540 to 540 degrees"
+    swapped = abs(lon) <= 90.0 and abs(lat) <= 540.0
+    kind = "lat and lon swapped?" if swapped else "no position"
+    found.add(row, "lat", kind, problems.DROPPED, what)
+    return False
+
+
+def _point(wkb: bytes | None) -> tuple[float, float]:
+    """Latitude and longitude of a WKB point; NaN if it is none."""
+    if not wkb or len(wkb) < 21 or wkb[0] not in (0, 1):
+        return math.nan, math.nan
+    endian = "<" if wkb[0] else ">"
+    if np.frombuffer(wkb, f"{endian}u4", 1, 1)[0] % 1000 != 1:
+        return math.nan, math.nan
+    lon, lat = np.frombuffer(wkb, f"{endian}f8", 2, 5)
+    return float(lat), float(lon)
+
+
+def clean(row: int, name: str, value: Any, found: problems.Problems) -> str:
+    """A cell as text: Latin-1 where it is no UTF-8, no control characters, cut."""
+    if value is None:
+        return ""
+    if isinstance(value, bytes):
+        try:
+            value = value.decode("utf-8")
+        except UnicodeDecodeError:
+            value = value.decode("latin-1")
+            found.add(row, name, "not UTF-8, read as Latin-1", problems.REPAIRED)
+    value = value.isoformat() if hasattr(value, "isoformat") else str(value)
+    if value.lower() in NULLS:
+        return ""
+    if len(value) > MOST_TEXT:
+        found.add(row, name, f"longer than {MOST_TEXT} characters", problems.REPAIRED)
+        value = value[:MOST_TEXT]
+    if any(c < " " and c not in "\n\t" for c in value):
+        value = "".join(c for c in value if c >= " " or c in "\n\t")
+        found.add(row, name, "control characters", problems.REPAIRED)
+    return value
+
+
+def _points(row: int, value: Any, found: problems.Problems) -> str:
+    """Points of interest as lines `kind<tab>name<tab>km`, nearest first."""
+    if isinstance(value, list):
+        value = "\n".join(
+            "\t".join(str(p.get(k, "")) for k in ("kind", "name", "km"))
+            if isinstance(p, dict)
+            else str(p)
+            for p in value
+        )
+    kept = []
+    for line in clean(row, "poi", value, found).splitlines():
+        parts = line.split("\t")
+        km = number(parts[-1]) if len(parts) == 3 else math.nan
+        if 0.0 <= km < math.inf:
+            kept.append((km, line))
+        elif line.strip():
+            found.add(
+                row, "poi", "not kind, name, km parted by tabs", problems.MASKED, line
+            )
+    return "\n".join(line for _, line in sorted(kept))
+
+
+def _paths(row: int, name: str, value: Any, found: problems.Problems) -> list[str]:
+    if isinstance(value, list):
+        parts = [clean(row, name, part, found) for part in value]
+    else:
+        parts = clean(row, name, value, found).split(";")
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _without_twins(places: list[Place], found: problems.Problems) -> list[Place]:
+    """Give every place an id and keep one place an id, whatever their order."""
+    for place in places:
+        content = {k: v for k, v in place.items() if k != "row"}
+        text = json.dumps(content, sort_keys=True).encode()
+        place["digest"] = hashlib.sha256(text).hexdigest()
+        place["id"] = place.get("id") or place["digest"][:16]
+    places.sort(key=lambda p: (p["id"], p["digest"], p["row"]))
+    kept: list[Place] = []
+    for place in places:
+        if kept and kept[-1]["id"] == place["id"]:
+            what = f"id {place['id']!r}, kept is row {kept[-1]['row']}"
+            found.add(place["row"], "id", "duplicate id", problems.DROPPED, what)
+        else:
+            kept.append(place)
+    return kept
+
+
+def _sorted(places: list[Place]) -> list[Place]:
+    """Places along a curve over the Earth: neighbours need the same raster blocks."""
+    lat_n = np.array([p["lat"] for p in places], np.float64)
+    lon_n = np.array([p["lon"] for p in places], np.float64)
+    if not places:
+        return []
+    return [places[n] for n in order.morton_order(lat_n, lon_n)]
+
+
+def to_parquet(places: list[Place], path: pathlib.Path) -> None:
+    """Store checked places for the workers."""
+    pyarrow.parquet.write_table(
+        pa.Table.from_pylist(places), path, row_group_size=8192
+    )
+
+
+def digest_of(places: list[Place]) -> bytes:
+    """SHA-256 over all places in order."""
+    stream = io.StringIO()
+    stream.writelines(p["digest"] for p in places)
+    return hashlib.sha256(stream.getvalue().encode()).digest()

@@ -1,0 +1,164 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Makes the shards of a job, here or in worker processes; what is there is kept.
+
+A job is a folder with `job.json` and what its maker reads. The maker is a module with
+a class `Maker`: `Maker(folder)`; `fields`, those of `shards`; `chunks(shard)` yields
+columns of the records from shard.start to shard.stop; `notes()` returns what was
+noticed since the last call, plain data. Beside each shard lies `<shard>.json` with
+its bytes and these notes; it is written last and says that the shard is whole.
+
+A worker is a fresh interpreter that is told shard after shard on its standard input:
+a build neither imports the caller's script again nor forks its threads.
+"""
+
+import dataclasses
+import importlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from unigeo_jax.data.own import shards
+
+NOTES = ".notes.json"
+Notes = dict[str, Any]
+
+
+def read_notes(folder: pathlib.Path, shard: shards.Shard) -> Notes | None:
+    """Bytes and notes of a whole shard, None if it is still to be made."""
+    try:
+        notes = json.loads((folder / f"{shard.file}{NOTES}").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return notes if (folder / shard.file).is_file() else None
+
+
+def make(maker: Any, folder: pathlib.Path, shard: shards.Shard) -> Notes:
+    """Make one shard and the file beside it."""
+    size = shards.write(folder / shard.file, maker.fields, maker.chunks(shard))
+    notes = {"bytes": size, "notes": maker.notes()}
+    shards.write_json(folder / f"{shard.file}{NOTES}", notes)
+    return notes
+
+
+def run(
+    module: str,
+    folder: pathlib.Path,
+    planned: Sequence[shards.Shard],
+    workers: int,
+    done: Callable[[shards.Shard, Notes], None] = lambda shard, notes: None,
+) -> list[Notes]:
+    """Make all shards of a job and return their notes in order.
+
+    Args:
+      module: dotted path of the module with the Maker.
+      folder: of the job; shards land there too.
+      workers: processes; 0 makes them here.
+      done: called for every whole shard, also for those that were there; what it
+        raises ends the build.
+
+    Raises:
+      RuntimeError: a worker ended before its work was done.
+    """
+    found = {shard.file: read_notes(folder, shard) for shard in planned}
+    for shard in planned:
+        notes = found[shard.file]
+        if notes is not None:
+            done(shard, notes)
+    todo = [shard for shard in planned if found[shard.file] is None]
+    if todo and not workers:
+        maker = importlib.import_module(module).Maker(folder)
+        for shard in todo:
+            notes = found[shard.file] = make(maker, folder, shard)
+            done(shard, notes)
+    elif todo:
+        _share(module, folder, todo, min(workers, len(todo)), found, done)
+    return [notes for notes in found.values() if notes is not None]
+
+
+def _share(module, folder, todo, workers, found, done) -> None:
+    """Hand shards to workers, one at a time each, until none is left or one fails."""
+    queue, lock = list(reversed(todo)), threading.Lock()
+    failures: list[BaseException] = []
+    running = [_start(module, folder) for _ in range(workers)]
+
+    def drive(number: int, worker: subprocess.Popen) -> None:
+        assert worker.stdin and worker.stdout
+        while True:
+            with lock:
+                shard = queue.pop() if queue and not failures else None
+            if shard is None:
+                return
+            try:
+                worker.stdin.write(json.dumps(dataclasses.asdict(shard)) + "\n")
+                worker.stdin.flush()
+                whole = worker.stdout.readline().strip() == shard.file
+                notes = read_notes(folder, shard) if whole else None
+            except OSError:
+                notes = None
+            with lock:
+                try:
+                    if notes is None:
+                        raise RuntimeError(
+                            f"worker {number} of {workers} ended before"
+                            f" {shard.file} was whole; its message is above"
+                        )
+                    found[shard.file] = notes
+                    done(shard, notes)
+                except BaseException as error:
+                    failures.append(error)
+                    return
+
+    threads = [
+        threading.Thread(target=drive, args=pair, daemon=True)
+        for pair in enumerate(running)
+    ]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        for worker in running:
+            worker.kill()
+            worker.wait()
+            for pipe in (worker.stdin, worker.stdout):
+                if pipe:
+                    pipe.close()
+    if failures:
+        raise failures[0]
+
+
+def _start(module: str, folder: pathlib.Path) -> subprocess.Popen:
+    root = str(pathlib.Path(__file__).parents[3])
+    paths = [root, os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "GDAL_NUM_THREADS": "1",
+    }
+    command = f"from {__name__} import serve; serve({module!r}, {str(folder)!r})"
+    return subprocess.Popen(
+        [sys.executable, "-c", command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+        text=True,
+    )
+
+
+def serve(module: str, folder: str) -> None:
+    """Be a worker: a shard a line in, the name of its file out when it is whole."""
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever prints must not disturb the answers
+    maker = importlib.import_module(module).Maker(pathlib.Path(folder))
+    for line in sys.stdin:
+        shard = shards.Shard(**json.loads(line))
+        make(maker, pathlib.Path(folder), shard)
+        print(shard.file, file=out, flush=True)

@@ -1,0 +1,380 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Your own places: a table and some rasters become a dataset to train on.
+
+The table is read and checked row by row (`own.table`), places go to splits
+(`own.division`), worker processes make shards of records (`own.records`), and the
+shards become a TFDS dataset with statistics, a data card, a contact sheet and a
+report. A build that was killed goes on where it was and ends with the same bytes; the
+order of the rows does not matter.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from unigeo_jax.data import datasets, edge_tables, order
+from unigeo_jax.data.datasets import building
+from unigeo_jax.data.own import (
+    card,
+    division,
+    photos,
+    problems,
+    rasters,
+    records,
+    shards,
+    statistics,
+    table,
+    workers,
+)
+
+FORMAT = 1  # of the records; another number is another dataset
+RECORDS = "unigeo_jax.data.own.records"
+STATISTICS = "statistics.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How places become a dataset. Distances in metres.
+
+    demographics: columns of numbers. text: template with {column}; "" = column text.
+    images: folder that paths of images are below; "" = the table's. aerial_px, street:
+    pixels of pictures from columns, of street height x width, at most `views`.
+    photos: folder of photos with EXIF positions, joined within `photo_m`.
+    edges: table of flows between nodes. split: a rule of `division`; shares of val
+    and test. buffer_m: training places so near a held-out one are dropped; -1 = as
+    far as chips overlap, for blocked rules. overlap: chips may overlap across splits.
+    max_bad: share of rows that may be dropped or masked. shard: places a file.
+    """
+
+    sources: tuple[rasters.Source, ...] = ()
+    demographics: tuple[str, ...] = ()
+    text: str = ""
+    images: str = ""
+    aerial_px: int = 256
+    street_px: tuple[int, int] = (128, 256)
+    views: int = 3
+    photos: str = ""
+    photo_table: str = ""
+    photo_m: float = 50.0
+    edges: str = ""
+    split: str = "blocked:0.1"
+    shares: tuple[float, float] = (0.1, 0.1)
+    buffer_m: float = -1.0
+    overlap: bool = False
+    max_bad: float = 0.01
+    shard: int = 1024
+
+
+def build(
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    name: str,
+    options: Options,
+    processes: int = 2,
+) -> pathlib.Path:
+    """Make the dataset `<out>/<name>` of a table, and return its folder.
+
+    Raises:
+      ValueError: table, rasters or options cannot be used; another dataset of that
+        name; chips overlap across splits.
+      problems.OverBudget: more bad rows than allowed. The report is written first.
+    """
+    began = time.monotonic()
+    path, root = pathlib.Path(path), pathlib.Path(out).expanduser() / name
+    datasets.check_name(name)
+    found = problems.Problems()
+    places, rows = table.read(
+        path, found, demographics=options.demographics, template=options.text
+    )
+    opened = [rasters.Raster(source) for source in options.sources]
+    options = dataclasses.replace(options, sources=tuple(r.source for r in opened))
+    places = _inside_out(places, opened, found)
+    joined = _join_photos(path, places, options, found)
+    report: dict[str, Any] = {"table": path.name, "rows": rows}
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        found.check(rows, options.max_bad)
+        places, counts, split = _divide(places, options, joined)
+        report["splits"] = split
+        job = _job(path, name, places, counts, opened, options)
+        folder = root / job["version"]
+        if (folder / shards.DATASET_INFO).is_file():
+            return folder
+        with building.locked(root / ".lock", name):
+            _refuse_another(root, folder)
+            made = _make(root, job, places, counts, found, rows, options, processes)
+            report["seconds"] = round(time.monotonic() - began, 1)
+            _finish(made, folder, job, places, report, found, opened, options)
+    except (problems.OverBudget, division.Leak) as error:
+        report |= {"problems": found.plain(), "refused": str(error)}
+        card.write_report(root, report)
+        raise
+    return folder
+
+
+def _inside_out(
+    places: list[table.Place],
+    opened: list[rasters.Raster],
+    found: problems.Problems,
+) -> list[table.Place]:
+    """Drop places in no raster whose swapped coordinates are in one.
+
+    Raises:
+      ValueError: no place at all is in some raster.
+    """
+    if not opened:
+        return places
+    lat_n = np.array([p["lat"] for p in places])
+    lon_n = np.array([p["lon"] for p in places])
+    inside, swapped = np.zeros(len(places), bool), np.zeros(len(places), bool)
+    could = np.abs(lon_n) <= 90
+    for raster in opened:
+        here = raster.contains(lat_n, lon_n)
+        inside |= here
+        turned = raster.contains(np.where(could, lon_n, 0), np.where(could, lat_n, 0))
+        swapped |= turned & could
+        if not here.any():
+            hint = "; lat and lon swapped?" if swapped.any() else ""
+            raise ValueError(
+                f"raster {raster.source.name}: none of {len(places)} places lies in"
+                f" {raster.source.path}{hint} (a wrong CRS?)"
+            )
+    bad = swapped & ~inside
+    for number in np.flatnonzero(bad):
+        what = f"lat={lat_n[number]}, lon={lon_n[number]}"
+        row = places[number]["row"]
+        found.add(row, "lat", "lat and lon swapped?", problems.DROPPED, what)
+    return [p for p, out in zip(places, bad, strict=True) if not out]
+
+
+def _join_photos(
+    path: pathlib.Path,
+    places: list[table.Place],
+    options: Options,
+    found: problems.Problems,
+) -> bool:
+    """Give each place the paths of the photos near it, of a folder or a table."""
+    if not options.photos and not options.photo_table:
+        return False
+    if options.photo_table:
+        listed = pathlib.Path(options.photo_table)
+        photo = photos.listed(listed)
+    else:
+        photo = list(photos.positions(pathlib.Path(options.photos)))
+    lat_n = np.array([p["lat"] for p in places])
+    lon_n = np.array([p["lon"] for p in places])
+    near = photos.join(lat_n, lon_n, photo, options.photo_m, options.views)
+    for place, paths in zip(places, near, strict=True):
+        place["street"] = paths
+        place["digest"] = shards.digest([place["digest"], paths])
+    return True
+
+
+def _divide(
+    places: list[table.Place], options: Options, joined: bool
+) -> tuple[list[table.Place], dict[str, int], dict[str, Any]]:
+    """Places by split, how many, and what the report says of it.
+
+    Raises:
+      ValueError: a rule that does not fit.
+      division.Leak: chips or files are on both sides, and that is not allowed.
+    """
+    split_n, group_n = division.assign(options.split, places, options.shares)
+    lat_n = np.array([p["lat"] for p in places])
+    lon_n = np.array([p["lon"] for p in places])
+    chip = max([s.metres for s in options.sources], default=0.0)
+    metres = options.buffer_m
+    if metres < 0:
+        blocked = options.split.partition(":")[0] in ("blocked", "h3", "region")
+        metres = chip if blocked and not options.overlap else 0.0
+    dropped = division.buffer(lat_n, lon_n, split_n, metres)
+    cell_n = records.cells(places, lat_n, lon_n)
+    for number, place in enumerate(places):
+        place["split"] = str(split_n[number])
+        place["block_number"] = int(group_n[number])
+        place["cell_number"] = int(cell_n[number])
+    kept = np.flatnonzero(~dropped)
+    files = [[*p.get("aerial", []), *p.get("street", [])] for p in places]
+    leak = division.leaks(
+        *(lat_n[kept], lon_n[kept], split_n[kept], chip),
+        [files[n] for n in kept],
+    )
+    about = {
+        **{"rule": options.split, "buffer_m": metres, "chip_m": chip},
+        **{"dropped_by_buffer": int(dropped.sum()), "leaks": leak},
+    }
+    if sum(leak.values()) and not options.overlap:
+        said = ", ".join(f"{k}: {v} places" for k, v in leak.items() if v)
+        raise division.Leak(
+            f"--split={options.split}: training shows what is held out ({said});"
+            f" allowed: --split=blocked:DEGREES with --buffer_m={chip:.0f} or more, or"
+            " --allow_overlap"
+        )
+    ordered = [
+        places[n] for s in division.SPLITS for n in kept if places[n]["split"] == s
+    ]
+    counts = {s: int((split_n[kept] == s).sum()) for s in division.SPLITS}
+    return ordered, {s: n for s, n in counts.items() if n}, about
+
+
+def _job(
+    path: pathlib.Path,
+    name: str,
+    places: list[table.Place],
+    counts: dict[str, int],
+    opened: list[rasters.Raster],
+    options: Options,
+) -> dict[str, Any]:
+    """What workers need to know, and a version that tells datasets apart."""
+    columns = sorted(places[0].keys() - {"row", "digest", "split"})
+    sizes = {
+        "aerial": {"height": options.aerial_px, "width": options.aerial_px, "views": 1},
+        "street": {
+            **dict(zip(("height", "width"), options.street_px, strict=True)),
+            "views": options.views,
+        },
+    }
+    given = [s.name for s in options.sources]
+    taken = [n for n in sizes if n in columns]
+    if twice := sorted({n for n in [*given, *taken] if [*given, *taken].count(n) > 1}):
+        raise ValueError(f"{', '.join(twice)}: given twice, as rasters or columns")
+    root = options.images or options.photos or str(path.parent)
+    if options.photo_table and not options.images:
+        root = str(pathlib.Path(options.photo_table).parent)
+    figures = [len(p["demographics"]) for p in places if p.get("demographics")]
+    job = {
+        **{"format": FORMAT, "name": name, "splits": counts},
+        "columns": columns,
+        "photos": {n: sizes[n] for n in taken},
+        "sources": [dataclasses.asdict(s) for s in options.sources],
+        "stored": {r.source.name: records.stored(r.dtype) for r in opened},
+        "demographics": max(set(figures), key=figures.count) if figures else 0,
+        "shard": options.shard,
+    }
+    marks = [rasters.fingerprint(s.path) for s in options.sources]
+    if options.edges:
+        marks.append(rasters.fingerprint(options.edges))
+    plain = job | {"sources": [s | {"path": ""} for s in job["sources"]]}
+    parts = [*(p["split"] for p in places), *(str(p["block_number"]) for p in places)]
+    number = shards.digest([plain, marks, parts], table.digest_of(places))
+    version = f"{FORMAT}.0.{int(number[:7], 16)}"
+    job["sources"] = [s | {"path": _absolute(s["path"])} for s in job["sources"]]
+    return job | {"version": version, "root": str(pathlib.Path(root).resolve())}
+
+
+def _absolute(path: str) -> str:
+    return str(pathlib.Path(path).resolve()) if os.path.exists(path) else path
+
+
+def _refuse_another(root: pathlib.Path, folder: pathlib.Path) -> None:
+    there = {p.parent for p in root.glob(f"*/{shards.DATASET_INFO}")} - {folder}
+    if there:
+        raise ValueError(
+            f"{root} holds a dataset of other places or options; allowed: another"
+            f" --name, or remove {', '.join(str(p) for p in sorted(there))}"
+        )
+
+
+def _make(
+    root: pathlib.Path,
+    job: dict[str, Any],
+    places: list[table.Place],
+    counts: dict[str, int],
+    found: problems.Problems,
+    rows: int,
+    options: Options,
+    processes: int,
+) -> pathlib.Path:
+    """Make all shards in a folder beside, where a killed build left its own."""
+    folder = root / f".making-{job['version']}"
+    for other in root.glob(".making-*"):
+        if other != folder:
+            shutil.rmtree(other)
+    folder.mkdir(exist_ok=True)
+    shards.write_json(folder / records.JOB, job)
+    if not (folder / records.PLACES).is_file():
+        scratch = folder / f".{records.PLACES}"
+        table.to_parquet(places, scratch)
+        os.replace(scratch, folder / records.PLACES)
+    progress = Progress(job["name"], len(places))
+
+    def done(shard: shards.Shard, notes: dict[str, Any]) -> None:
+        found.join([notes["notes"]["problems"]])
+        found.check(rows, options.max_bad)
+        progress.add(shard.stop - shard.start)
+
+    planned = shards.plan(job["name"], counts, options.shard)
+    workers.run(RECORDS, folder, planned, processes, done)
+    return folder
+
+
+def _finish(
+    made: pathlib.Path,
+    folder: pathlib.Path,
+    job: dict[str, Any],
+    places: list[table.Place],
+    report: dict[str, Any],
+    found: problems.Problems,
+    opened: list[rasters.Raster],
+    options: Options,
+) -> None:
+    """Turn a folder of shards into the dataset: indexes, graph, statistics, papers."""
+    planned = shards.plan(job["name"], job["splits"], job["shard"])
+    notes = [workers.read_notes(made, shard) or {} for shard in planned]
+    for split in job["splits"]:
+        own = [p for p in places if p["split"] == split]
+        arrays = {
+            "lat": np.array([p["lat"] for p in own], np.float64),
+            "lon": np.array([p["lon"] for p in own], np.float64),
+            "cell": np.array([p["cell_number"] for p in own], np.int64),
+            "block": np.array([p["block_number"] for p in own], np.int32),
+        }
+        if any(p.get("region") for p in places):
+            names = sorted({p.get("region", "") for p in places})
+            number = {name: n for n, name in enumerate(names)}
+            arrays["region"] = np.array([number[p["region"]] for p in own], np.int32)
+        np.savez(made / f"index-{split}.npz", **arrays)
+    if options.edges:
+        _graph(made, options.edges, places)
+    tallies: dict[str, statistics.Tally] = {}
+    for shard, note in zip(planned, notes, strict=True):
+        tally = tallies.setdefault(shard.split, statistics.Tally())
+        tally.join(note["notes"]["tally"])
+    about = card.statistics_of(job, places, tallies, options.edges != "")
+    shards.write_json(made / STATISTICS, about)
+    rasters_about = {r.source.name: r.about() for r in opened}
+    shards.finish(
+        *(made, job["name"], job["version"], records.fields_of(job), planned),
+        [note["bytes"] for note in notes],
+        description=f"{len(places):,} places of {report['table']}",
+        metadata={"rasters": rasters_about, "splits": report["splits"]},
+    )
+    report |= {"problems": found.plain(), "rasters": rasters_about, "places": about}
+    card.write_report(made, report)
+    card.write_card(made, report)
+    card.contact_sheet(made, job["name"], next(iter(job["splits"])), about)
+    for file in (*made.glob(f"*{workers.NOTES}"), made / records.JOB):
+        file.unlink()
+    (made / records.PLACES).unlink()
+    os.replace(made, folder)
+
+
+def _graph(
+    folder: pathlib.Path, edges: str, places: list[table.Place]
+) -> None:
+    """Write the flows between the nodes that the places name."""
+    flows = pathlib.Path(edges)
+    nodes = max((p.get("node", -1) for p in places), default=-1) + 1
+    edge_tables.from_numbers(folder / "graph", flows, nodes)
+
+
+class Progress(building.Progress):
+    """As that of datasets, by shards."""
