@@ -45,6 +45,7 @@ EXTRAS = {
         "jraph>=0.0.6.dev0",
         "pyright[nodejs]>=1.1.400",
         "pytest>=8.3",
+        "rasterio>=1.4",
         "ruff>=0.12",
         "scikit-learn>=1.5",
         "tifffile>=2024.8",
@@ -62,7 +63,10 @@ EXTRAS = {
     "boost": ["lightgbm>=4.5"],
     "tpu": ["jax[tpu]"],
     "cuda": ["jax[cuda12]"],
-    "geo": ["pandas>=2.2", "pyarrow>=17", "tifffile>=2024.8", "imagecodecs>=2024.9"],
+    "geo": [
+        *("pandas>=2.2", "pyarrow>=17", "rasterio>=1.4"),
+        *("tifffile>=2024.8", "imagecodecs>=2024.9"),
+    ],
     "peers": ["torch==2.13.0", "geoclip>=1.2", "open_clip_torch==3.3.0"],
     "bundle": ["h5py>=3.11", "imagecodecs>=2024.9", "pandas>=2.2", "tifffile>=2024.8"],
 }

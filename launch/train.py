@@ -8,6 +8,7 @@ Exit codes: 0 done, 1 error, 2 usage, 4 loss not finite, 5 hang (this process or
 one is stuck or dead), 75 stopped by a signal, saved. After 5 and 75 run it again.
 """
 
+import os
 import pathlib
 import sys
 import time
@@ -52,6 +53,12 @@ HEARTBEAT_S = flags.DEFINE_integer(
 
 def read_flags(argv: list[str]) -> list[str]:
     """Parses the command line; what is wrong with it becomes one line and exit 2."""
+    # Configs that describe a dataset of one's own look for it here, while flags are
+    # still being read.
+    for given, value in zip(argv, [*argv[1:], ""], strict=True):
+        flag, equals, text = given.partition("=")
+        if flag.lstrip("-") == "data_dir" and flag != "data_dir":
+            os.environ["UNIGEO_DATA_DIR"] = text if equals else value
     try:
         rest = flags.FLAGS(argv)
         if len(rest) > 1:

@@ -10,17 +10,17 @@ order of the rows does not matter.
 """
 
 import dataclasses
-import json
 import os
 import pathlib
+import re
 import shutil
-import sys
 import time
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet
 
-from unigeo_jax.data import datasets, edge_tables, order
+from unigeo_jax.data import datasets, graph
 from unigeo_jax.data.datasets import building
 from unigeo_jax.data.own import (
     card,
@@ -38,6 +38,7 @@ from unigeo_jax.data.own import (
 FORMAT = 1  # of the records; another number is another dataset
 RECORDS = "unigeo_jax.data.own.records"
 STATISTICS = "statistics.json"
+EDGES = ("origin", "destination", "weight")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +90,11 @@ def build(
     """
     began = time.monotonic()
     path, root = pathlib.Path(path), pathlib.Path(out).expanduser() / name
-    datasets.check_name(name)
+    if not re.fullmatch(r"\w[\w.-]*", name) or name in datasets.builders():
+        raise ValueError(
+            f"--name: got {name!r}; allowed: letters, digits, _ . -, and not"
+            f" {', '.join(datasets.builders())}"
+        )
     found = problems.Problems()
     places, rows = table.read(
         path, found, demographics=options.demographics, template=options.text
@@ -97,12 +102,12 @@ def build(
     opened = [rasters.Raster(source) for source in options.sources]
     options = dataclasses.replace(options, sources=tuple(r.source for r in opened))
     places = _inside_out(places, opened, found)
-    joined = _join_photos(path, places, options, found)
+    _join_photos(places, options)
     report: dict[str, Any] = {"table": path.name, "rows": rows}
     root.mkdir(parents=True, exist_ok=True)
     try:
         found.check(rows, options.max_bad)
-        places, counts, split = _divide(places, options, joined)
+        places, counts, split = _divide(places, options)
         report["splits"] = split
         job = _job(path, name, places, counts, opened, options)
         folder = root / job["version"]
@@ -155,18 +160,17 @@ def _inside_out(
     return [p for p, out in zip(places, bad, strict=True) if not out]
 
 
-def _join_photos(
-    path: pathlib.Path,
-    places: list[table.Place],
-    options: Options,
-    found: problems.Problems,
-) -> bool:
+def _join_photos(places: list[table.Place], options: Options) -> None:
     """Give each place the paths of the photos near it, of a folder or a table."""
     if not options.photos and not options.photo_table:
-        return False
+        return
     if options.photo_table:
         listed = pathlib.Path(options.photo_table)
-        photo = photos.listed(listed)
+        photo = [
+            (path, place["lat"], place["lon"])
+            for place in table.read(listed, problems.Problems())[0]
+            for path in place["street"]
+        ]
     else:
         photo = list(photos.positions(pathlib.Path(options.photos)))
     lat_n = np.array([p["lat"] for p in places])
@@ -175,11 +179,10 @@ def _join_photos(
     for place, paths in zip(places, near, strict=True):
         place["street"] = paths
         place["digest"] = shards.digest([place["digest"], paths])
-    return True
 
 
 def _divide(
-    places: list[table.Place], options: Options, joined: bool
+    places: list[table.Place], options: Options
 ) -> tuple[list[table.Place], dict[str, int], dict[str, Any]]:
     """Places by split, how many, and what the report says of it.
 
@@ -304,7 +307,7 @@ def _make(
         scratch = folder / f".{records.PLACES}"
         table.to_parquet(places, scratch)
         os.replace(scratch, folder / records.PLACES)
-    progress = Progress(job["name"], len(places))
+    progress = building.Progress(job["name"], len(places))
 
     def done(shard: shards.Shard, notes: dict[str, Any]) -> None:
         found.join([notes["notes"]["problems"]])
@@ -367,14 +370,16 @@ def _finish(
     os.replace(made, folder)
 
 
-def _graph(
-    folder: pathlib.Path, edges: str, places: list[table.Place]
-) -> None:
+def _graph(folder: pathlib.Path, edges: str, places: list[table.Place]) -> None:
     """Write the flows between the nodes that the places name."""
-    flows = pathlib.Path(edges)
+    flows = pyarrow.parquet.read_table(edges, columns=list(EDGES))
+    origin, destination, weight = (flows[n].to_numpy() for n in EDGES)
     nodes = max((p.get("node", -1) for p in places), default=-1) + 1
-    edge_tables.from_numbers(folder / "graph", flows, nodes)
-
-
-class Progress(building.Progress):
-    """As that of datasets, by shards."""
+    known = (origin < nodes) & (destination < nodes)
+    if not known.all():
+        row = int(np.flatnonzero(~known)[0])
+        raise ValueError(
+            f"{edges}: row {row} has nodes {origin[row]}, {destination[row]}; allowed:"
+            f" those in the column node of the places, 0 to {nodes - 1}"
+        )
+    graph.write(folder / "graph", origin, destination, weight, nodes)

@@ -40,7 +40,9 @@ def quiet() -> Iterator[None]:
 
 
 def _image(values, channels: int) -> np.ndarray | None:
-    """Pixels, or None if this one image is damaged: its modality is then missing."""
+    """Pixels, or None for no bytes or a damaged image: its modality is missing."""
+    if not values or not values[0]:
+        return None
     try:
         return images.decode(values[0], channels)
     except ValueError:

@@ -76,7 +76,7 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _split_generators(self, dl_manager) -> dict[str, Any]:
         del dl_manager
         counts = {s: len(index["lat"]) for s, index in self._content.index.items()}
-        progress = _Progress(self.name, sum(counts.values()))
+        progress = Progress(self.name, sum(counts.values()))
         chunks = self._content.chunks()
         return {
             split: self._generate_examples(count, chunks, progress)
@@ -84,7 +84,7 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         }
 
     def _generate_examples(
-        self, count: int, chunks: Iterator[Columns], progress: "_Progress"
+        self, count: int, chunks: Iterator[Columns], progress: "Progress"
     ) -> Iterator[tuple[int, dict]]:
         number = 0  # the key: TFDS sorts by it, so records keep this order
         while number < count:
@@ -109,7 +109,7 @@ def _builder(
     return Named(content, config=config, data_dir=data_dir)
 
 
-class _Progress:
+class Progress:
     """One line on standard error that says how far the build is."""
 
     def __init__(self, name: str, total: int) -> None:
@@ -128,7 +128,7 @@ class _Progress:
 
 
 @contextlib.contextmanager
-def _locked(path: pathlib.Path, name: str) -> Iterator[None]:
+def locked(path: pathlib.Path, name: str) -> Iterator[None]:
     """Hold the lock file `path`; the system frees it if this process dies."""
     import fcntl
 
@@ -185,7 +185,7 @@ def make_once(
     folder = root / config / version
     if _is_complete(folder):
         return folder
-    with _locked(root / f".lock-{config}", name):
+    with locked(root / f".lock-{config}", name):
         if _is_complete(folder):
             return folder
         scratch = root / f".building-{config}"

@@ -21,6 +21,10 @@ RULES = "random, blocked:<degrees>, h3:<resolution>, region, time, column"
 SALT = "own-1"
 
 
+class Leak(ValueError):
+    """Training shows what is held out."""
+
+
 def groups(rule: str, places: Sequence[dict[str, Any]]) -> list[str]:
     """Name of the group of each place under a rule of RULES but column.
 
