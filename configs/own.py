@@ -7,7 +7,7 @@ python launch/train.py --config=configs/own.py:data=NAME --data_dir=DIR
   launch/make_dataset.py wrote.
 python launch/train.py --config=configs/own.py:data=NAME,size=B --data_dir=DIR
   UniGeoCLIP's towers at 224 px, for accelerators; pictures are enlarged to it.
-python launch/train.py --config=configs/own.py:data=NAME,only=aerial+coords --data_dir=DIR
+python launch/train.py --config=configs/own.py:data=NAME,only=dsm+coords --data_dir=DIR
   some of the towers only.
 
 The folder of the datasets is --data_dir, else $UNIGEO_DATA_DIR.

@@ -115,9 +115,7 @@ def options():
     for name, path in files.items():
         if not name.isidentifier() or not path:
             raise ValueError(f"--raster: got {name}={path}; allowed: NAME=FILE")
-    metres, size = (
-        by_name(f.name, f.value, files) for f in (METRES, SIZE)
-    )
+    metres, size = (by_name(f.name, f.value, files) for f in (METRES, SIZE))
     bands, nodata = (by_name(f.name, f.value, files) for f in (BANDS, NODATA))
     scale = by_name("scale", SCALE.value, files)
     sources = []
@@ -131,7 +129,9 @@ def options():
                 metres=numbers("metres", metres.get(name, "0"), 1)[0],
                 size=int(numbers("size", size.get(name, "64"), 1)[0]),
                 bands=tuple(int(b) for b in numbers("bands", chosen)) if chosen else (),
-                nodata=numbers("nodata", nodata[name], 1)[0] if name in nodata else None,
+                nodata=numbers("nodata", nodata[name], 1)[0]
+                if name in nodata
+                else None,
                 **{"low": low, "high": high},
             )
         )
@@ -157,9 +157,7 @@ def main(argv: list[str]) -> None:
 
     name, out = NAME.value or "", OUT.value or ""
     try:
-        folder = places.build(
-            PLACES.value or "", out, name, options(), WORKERS.value
-        )
+        folder = places.build(PLACES.value or "", out, name, options(), WORKERS.value)
     except problems.OverBudget as error:
         sys.exit(fail(error, 3))
     except (ValueError, OSError) as error:

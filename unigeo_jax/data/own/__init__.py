@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: 2026 The unigeo_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""What `data/places.py` is made of: tables, rasters, photos, splits, shards, reports."""
+"""Parts of `data/places.py`: tables, rasters, photos, splits, shards, reports."""

@@ -80,7 +80,9 @@ def assign(
                 f"column split: got {', '.join(map(repr, unknown[:5]))}; allowed:"
                 f" {', '.join(SPLITS)} in every row"
             )
-        block_n = splits.block_ids([p["lat"] for p in places], [p["lon"] for p in places])
+        block_n = splits.block_ids(
+            [p["lat"] for p in places], [p["lon"] for p in places]
+        )
         _, group_n = np.unique(block_n, return_inverse=True)
     else:
         name_n = np.array(groups(rule, places))

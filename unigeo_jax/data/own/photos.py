@@ -7,6 +7,7 @@ What a file is, and how large, is read from its header before anything is decode
 
 import io
 import pathlib
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -57,7 +58,7 @@ def decode(data: bytes) -> tuple[np.ndarray, list[str]]:
     """
     repaired = []
     try:
-        with PIL.Image.open(io.BytesIO(data), formats=images.FORMATS) as image:
+        with _open(io.BytesIO(data)) as image:
             if image.width * image.height > images.MAX_PIXELS:
                 raise Unusable(f"more than {images.MAX_PIXELS} pixels")
             if image.mode in images.DEEP or image.mode.startswith("I;16"):
@@ -83,6 +84,13 @@ def decode(data: bytes) -> tuple[np.ndarray, list[str]]:
         raise Unusable(f"no {'/'.join(images.FORMATS)} image") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise Unusable("damaged") from error
+
+
+def _open(file: Any) -> PIL.Image.Image:
+    """Read a header only. Pillow warns beyond its own limit; `decode` refuses."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
+        return PIL.Image.open(file, formats=images.FORMATS)
 
 
 def fit(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -119,7 +127,7 @@ def positions(folder: pathlib.Path) -> Iterator[tuple[str, float, float]]:
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in SUFFIXES and path.is_file():
             try:
-                with PIL.Image.open(path, formats=images.FORMATS) as image:
+                with _open(path) as image:
                     gps = image.getexif().get_ifd(PIL.ExifTags.IFD.GPSInfo)
             except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError):
                 continue
@@ -152,5 +160,7 @@ def join(
     tree = scipy.spatial.KDTree(splits.unit_vectors(np.array(lat_j), np.array(lon_j)))
     at = splits.unit_vectors(lat_i, lon_i)
     reach = float(splits.chord(metres / 1000))
-    nearest: Any = tree.query(at, k=list(range(1, most + 1)), distance_upper_bound=reach)
+    nearest: Any = tree.query(
+        at, k=list(range(1, most + 1)), distance_upper_bound=reach
+    )
     return [[names[n] for n in row if n < len(names)] for row in nearest[1]]

@@ -118,7 +118,7 @@ class Raster:
 
     def _native_metres(self) -> float:
         file = self._file
-        x, y = file.transform * (file.width / 2, file.height / 2)
+        x, y = apply(file.transform, file.width / 2, file.height / 2)
         lon, lat = _transform(file.crs, "EPSG:4326", [x], [y])
         _, _, jacobian = self._linear(np.array(lat), np.array(lon), 100.0)
         return float(1.0 / math.sqrt(abs(np.linalg.det(jacobian[0]))))
@@ -151,7 +151,7 @@ class Raster:
         lons = np.concatenate([lon_i + e * lon_step + zero for _, e in around])
         x, y = _transform(self._file.crs, None, lons, np.clip(lats, -90, 90))
         inverse = ~self._file.transform
-        at = np.stack(inverse * (np.asarray(x), np.asarray(y)), -1)
+        at = np.stack(apply(inverse, np.asarray(x), np.asarray(y)), -1)
         centre, east, west, up, down = at.reshape(5, -1, 2)
         jacobian = np.stack([east - west, down - up], -1) / metres
         return centre[:, 0], centre[:, 1], jacobian
@@ -159,9 +159,9 @@ class Raster:
     def cut(
         self, lat_i: np.ndarray, lon_i: np.ndarray
     ) -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
-        """Yield for each place its chip (size, size, bands), what is valid, and why not.
+        """Yield a place's chip (size, size, bands), what is valid, and why it has none.
 
-        The last is "" for a chip that is there, "outside" or "nodata" for none.
+        The last is "" for a chip that is there, else "outside" or "nodata".
         """
         column_i, row_i, jacobian_i = self._linear(lat_i, lon_i, self.metres)
         for column, row, jacobian in zip(column_i, row_i, jacobian_i, strict=True):
@@ -204,16 +204,17 @@ class Raster:
                 self._mask = np.moveaxis(mask > 0, 0, -1)
             return file.read(self.bands, **options)
         pixel = side / self.size
-        to_pixels = rasterio.Affine(
-            *(pixel[0, 0], pixel[0, 1], column - side[0].sum() / 2),
-            *(pixel[1, 0], pixel[1, 1], row - side[1].sum() / 2),
-        )
+        corner = column - side[0].sum() / 2, row - side[1].sum() / 2
+        grid = file.transform
+        axes = np.array([[grid.a, grid.b], [grid.d, grid.e]]) @ pixel
+        x, y = apply(grid, *corner)
+        to = rasterio.Affine(axes[0, 0], axes[0, 1], x, axes[1, 0], axes[1, 1], y)
         # A pixel outside the file is void: heights and colours of 0 are not.
         out = np.full(shape, np.nan, np.float64)
         rasterio.warp.reproject(
             rasterio.band(file, self.bands),
             out,
-            dst_transform=file.transform * to_pixels,
+            dst_transform=to,
             dst_crs=file.crs,
             src_nodata=self.nodata,
             dst_nodata=np.nan,
@@ -232,6 +233,11 @@ class Raster:
         column_i, row_i, _ = self._linear(lat_i, lon_i, 1.0)
         ok = np.isfinite(column_i) & (column_i >= 0) & (column_i < self._file.width)
         return ok & (row_i >= 0) & (row_i < self._file.height)
+
+
+def apply(grid: Any, x: Any, y: Any) -> tuple[Any, Any]:
+    """Where an affine map puts points."""
+    return grid.a * x + grid.b * y + grid.c, grid.d * x + grid.e * y + grid.f
 
 
 def _transform(crs: Any, to: str | None, x: Any, y: Any) -> tuple[Any, Any]:

@@ -300,9 +300,7 @@ def _sorted(places: list[Place]) -> list[Place]:
 
 def to_parquet(places: list[Place], path: pathlib.Path) -> None:
     """Store checked places for the workers."""
-    pyarrow.parquet.write_table(
-        pa.Table.from_pylist(places), path, row_group_size=8192
-    )
+    pyarrow.parquet.write_table(pa.Table.from_pylist(places), path, row_group_size=8192)
 
 
 def digest_of(places: list[Place]) -> bytes:

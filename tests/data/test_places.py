@@ -1,0 +1,356 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Own tables and rasters become datasets: rows judged, splits apart, bytes the same."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from unigeo_jax.data import datasets, places
+from unigeo_jax.data.own import division, photos, problems, rasters, table
+
+rasterio = pytest.importorskip("rasterio")
+warp = pytest.importorskip("rasterio.warp")
+ROOT = Path(__file__).resolve().parents[2]
+OPTIONS = {"size": 16, "metres": 160.0}
+
+
+def write_raster(path, values, *, crs="EPSG:32633", transform=None, nodata=None):
+    """A GeoTIFF of (bands, height, width): 10 m pixels, near 13.5 E, 48 N."""
+    bands, height, width = values.shape
+    transform = transform or rasterio.Affine(10, 0, 390_000, 0, -10, 5_320_000)
+    with rasterio.open(
+        *(path, "w"),
+        **{"driver": "GTiff", "height": height, "width": width, "count": bands},
+        **{"dtype": values.dtype, "crs": crs, "transform": transform},
+        nodata=nodata,
+    ) as file:
+        file.write(values)
+    return str(path)
+
+
+def positions(count, seed=0):
+    """Latitudes and longitudes inside the raster of `write_raster`, 4 km a side."""
+    at = np.random.default_rng(seed).uniform(300, 3700, (2, count))
+    x, y = 390_000 + at[0], 5_320_000 - at[1]
+    lon, lat = warp.transform("EPSG:32633", "EPSG:4326", x, y)
+    return np.round(lat, 7), np.round(lon, 7)
+
+
+def write_csv(path, rows, encoding="utf-8"):
+    with open(path, "w", newline="", encoding=encoding) as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A folder with two rasters and a table of 120 places."""
+    folder = tmp_path_factory.mktemp("world")
+    rng = np.random.default_rng(1)
+    write_raster(folder / "rgb.tif", rng.integers(1, 256, (3, 400, 400), np.uint8))
+    slope = np.add.outer(np.arange(400), 2 * np.arange(400)).astype(np.float32)
+    write_raster(folder / "dem.tif", slope[None], nodata=-9999.0)
+    bands = rng.integers(1, 4000, (5, 400, 400), np.uint16)
+    write_raster(folder / "five.tif", bands)
+    lat, lon = positions(120)
+    rows = [
+        {"id": f"p{i}", "lat": a, "lon": b, "text": f"place {i}", "people": i}
+        for i, (a, b) in enumerate(zip(lat, lon, strict=True))
+    ]
+    write_csv(folder / "places.csv", rows)
+    return folder
+
+
+def options(world, **more):
+    sources = (
+        rasters.Source("aerial", str(world / "rgb.tif"), **OPTIONS),
+        rasters.Source("dsm", str(world / "dem.tif"), **OPTIONS),
+        rasters.Source("five", str(world / "five.tif"), **OPTIONS),
+    )
+    given = {"sources": sources, "split": "blocked:0.01", "shard": 32}
+    return places.Options(**given | {"demographics": ("people",)} | more)
+
+
+def hashes(folder):
+    """SHA-256 of every file that a user reads, reports with row numbers apart."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.iterdir()
+        if not path.name.startswith("report")
+    }
+
+
+@pytest.fixture(scope="module")
+def built(world, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    return places.build(world / "places.csv", out, "mine", options(world), 0)
+
+
+def test_records_hold_the_pixels_and_columns_of_the_place(built, world):
+    source, index = datasets.load("mine", "train", built.parents[1])
+    assert len(source) == len(index["lat"]) > 60
+    with rasterio.open(world / "rgb.tif") as file:
+        rgb = file.read()
+    for number in range(5):
+        record = source[number]
+        assert record["text"] == f"place {record['id'][1:]}"
+        assert record["demographics"] == [float(record["id"][1:])]
+        at = [record["lon"]], [record["lat"]]
+        x, y = warp.transform("EPSG:4326", "EPSG:32633", *at)
+        # At 13.5 E the grid is turned by one degree: the middle tells the place.
+        column, row = (x[0] - 390_000) / 10, (5_320_000 - y[0]) / 10
+        heights = record["dsm"]
+        exact = row - 0.5 + 2 * (column - 0.5)
+        assert abs(heights[7:9, 7:9].mean() - exact) < 0.05
+        near = rgb[
+            :, int(row) - 12 : int(row) + 12, int(column) - 12 : int(column) + 12
+        ]
+        assert record["aerial"].shape == (16, 16, 3)
+        assert abs(record["aerial"].mean() - near.mean()) < 20
+        assert record["five"].shape == (16, 16, 5)
+
+
+def test_shuffled_rows_and_several_processes_give_the_same_bytes(
+    built, world, tmp_path
+):
+    lines = (world / "places.csv").read_text().splitlines()
+    order = np.random.default_rng(3).permutation(len(lines) - 1) + 1
+    shuffled = world / "shuffled" / "places.csv"
+    shuffled.parent.mkdir()
+    shuffled.write_text("\n".join([lines[0], *(lines[i] for i in order)]))
+    again = places.build(shuffled, tmp_path, "mine", options(world), 2)
+    assert again.name == built.name
+    assert hashes(again) == hashes(built)
+
+
+def test_a_killed_build_goes_on_and_ends_with_the_same_bytes(built, world, tmp_path):
+    command = [sys.executable, str(ROOT / "launch/make_dataset.py"), "--workers=1"]
+    command += [f"--places={world / 'places.csv'}", f"--out={tmp_path}", "--name=mine"]
+    for name, file in (("aerial", "rgb"), ("dsm", "dem"), ("five", "five")):
+        command += [f"--raster={name}={world / file}.tif"]
+        command += [f"--metres={name}=160", f"--size={name}=16"]
+    command += ["--split=blocked:0.01", "--shard=32", "--demographics=people"]
+    running = subprocess.Popen(command, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("mine/.making-*/*.notes.json")):
+        assert running.poll() is None and time.monotonic() < deadline
+        time.sleep(0.002)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    (kept,) = tmp_path.glob("mine/.making-*")
+    first = min(kept.glob("*.notes.json")).with_suffix("").with_suffix("")
+    before = first.stat().st_mtime_ns
+    again = places.build(world / "places.csv", tmp_path, "mine", options(world), 0)
+    assert hashes(again) == hashes(built)
+    assert (again / first.name).stat().st_mtime_ns == before  # kept, not made again
+
+
+def image_bytes(kind="JPEG", mode="RGB", size=(40, 30), **how):
+    stream = io.BytesIO()
+    PIL.Image.new(mode, size, how.pop("colour", None)).save(stream, kind, **how)
+    return stream.getvalue()
+
+
+def test_bad_rows_are_named_masked_or_dropped_and_the_rest_is_kept(tmp_path):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    files = {
+        "good.jpg": image_bytes(),
+        "cut.jpg": image_bytes()[:300],
+        "cmyk.jpg": image_bytes(mode="CMYK"),
+        "deep.png": image_bytes("PNG", "I;16"),
+        "turned.jpg": image_bytes(exif=exif),
+        "bomb.png": image_bytes("PNG", "1", (12_000, 12_000)),
+        "text.jpg": b"no image at all",
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path.parent / "outside.jpg").write_bytes(files["good.jpg"])
+    paths = [*files, "missing.jpg", "../outside.jpg"]
+    paths += ["good.jpg"] * (40 - len(paths))
+    rows = [
+        {"id": i, "lat": 10 + i, "lon": 20, "aerial": path, "text": "café"}
+        for i, path in enumerate(paths)
+    ]
+    rows[20] |= {"lat": 152.1, "lon": 10}
+    rows[21] |= {"lat": "north"}
+    rows[22] |= {"id": 23}
+    write_csv(tmp_path / "places.csv", rows, "latin-1")
+    chosen = places.Options(split="random", aerial_px=32, overlap=True)
+    out = tmp_path / "out"
+    folder = places.build(tmp_path / "places.csv", out, "bad", chosen, 0)
+    report = json.loads((folder / "report.json").read_text())["problems"]
+    said = {(e["row"], e["kind"], e["done"]) for e in report["examples"]}
+    assert {
+        (1, "damaged", "masked"),
+        (2, "CMYK, converted to RGB", "repaired"),
+        (3, "more than 8 bits a channel; allowed: --raster", "masked"),
+        (4, "turned as EXIF asks", "repaired"),
+        (5, "more than 64000000 pixels", "masked"),
+        (6, "no PNG/JPEG/WEBP/TIFF image", "masked"),
+        (7, "no such file", "masked"),
+        (8, "outside of the folder of images (--images)", "masked"),
+        (20, "lat and lon swapped?", "dropped"),
+        (21, "no position", "dropped"),
+    } <= said
+    assert ("id", "duplicate id", "dropped", 1) in map(tuple, report["counts"])
+    assert (0, "not UTF-8, read as Latin-1", "repaired") in said
+    records = {}
+    for split in ("train", "val", "test"):
+        source, _ = datasets.load("bad", split, out)
+        records |= {source[n]["id"]: source[n] for n in range(len(source))}
+    assert len(records) == 37
+    masked = {key for key, record in records.items() if record["aerial"] is None}
+    assert masked == {"1", "3", "5", "6", "7", "8"}
+    assert records["0"]["aerial"].shape == (32, 32, 3)
+    assert records["9"]["text"] == "café"
+
+
+def test_too_many_bad_rows_are_refused_with_a_report(tmp_path):
+    rows = [{"lat": 95 if i % 2 else 10, "lon": 170 - i} for i in range(60)]
+    write_csv(tmp_path / "t.csv", rows)
+    chosen = places.Options(split="random")
+    with pytest.raises(problems.OverBudget, match=r"30 of 60 rows .* row 1, lat"):
+        places.build(tmp_path / "t.csv", tmp_path / "out", "x", chosen, 0)
+    assert "REFUSED" in (tmp_path / "out" / "x" / "report.txt").read_text()
+
+
+def test_overlapping_chips_across_splits_are_refused(world, tmp_path):
+    with pytest.raises(division.Leak, match=r"test-overlap: \d+ places"):
+        chosen = options(world, split="random")
+        places.build(world / "places.csv", tmp_path, "leak", chosen, 0)
+
+
+def test_a_block_goes_to_one_split_and_the_buffer_keeps_training_away():
+    lat, lon = np.random.default_rng(0).uniform(0, 1, (2, 600))
+    rows = [
+        {"id": str(i), "lat": a, "lon": b}
+        for i, (a, b) in enumerate(zip(lat, lon, strict=True))
+    ]
+    split, group = division.assign("blocked:0.2", rows, (0.1, 0.1))
+    assert {len(set(split[group == g])) for g in set(group)} == {1}
+    assert set(split) == {"train", "val", "test"}
+    assert division.leaks(lat, lon, split, 2000.0)["test-overlap"] > 0
+    kept = ~division.buffer(lat, lon, split, 2000.0)
+    assert kept.mean() > 0.5
+    found = division.leaks(lat[kept], lon[kept], split[kept], 2000.0)
+    assert found["test-overlap"] == found["val-overlap"] == 0
+
+
+def test_time_splits_test_on_the_latest():
+    rows = [{"id": str(i), "time": f"20{i:02d}-01-01", "row": i} for i in range(20)]
+    split, _ = division.assign("time", rows, (0.1, 0.1))
+    assert list(split) == ["train"] * 16 + ["val"] * 2 + ["test"] * 2
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857", "EPSG:3413"])
+def test_chips_are_squares_on_the_ground_north_up_in_any_crs(crs, tmp_path):
+    """A raster of latitudes and longitudes: its chip shows where its pixels lie."""
+    lat, lon, n = 65.0, 20.0, 300
+    x, y = (c[0] for c in warp.transform("EPSG:4326", crs, [lon], [lat]))
+    step = 0.0002 if crs == "EPSG:4326" else 30.0
+    to = rasterio.Affine(step, 0, x - step * n / 2, 0, -step, y + step * n / 2)
+    column, row = np.meshgrid(np.arange(n) + 0.5, np.arange(n) + 0.5)
+    xs, ys = rasters.apply(to, column.ravel(), row.ravel())
+    lons, lats = warp.transform(crs, "EPSG:4326", xs, ys)
+    values = np.stack([np.reshape(lats, (n, n)), np.reshape(lons, (n, n))])
+    path = write_raster(
+        tmp_path / "x.tif", values - [[[lat]], [[lon]]], crs=crs, transform=to
+    )
+    raster = rasters.Raster(rasters.Source("x", path, metres=600.0, size=20))
+    ((chip, valid, why),) = raster.cut(np.array([lat]), np.array([lon]))
+    assert why == "" and valid.all()
+    north, east = rasters.metres_a_degree(np.array([lat]))
+    offset = (np.arange(20) - 9.5) * 30.0
+    np.testing.assert_allclose(chip[..., 0].mean(1) * north, -offset, atol=6)
+    np.testing.assert_allclose(chip[..., 1].mean(0) * east, offset, atol=6)
+
+
+def test_no_data_is_never_averaged_in_and_mostly_void_chips_are_absent(tmp_path):
+    values = np.full((1, 400, 400), 100, np.int16)
+    values[0, :, ::2] = -9999
+    values[0, :150] = -9999
+    path = write_raster(tmp_path / "x.tif", values, nodata=-9999)
+    raster = rasters.Raster(rasters.Source("dsm", path, metres=640.0, size=16))
+    x, y = [392_000.0] * 2, [5_317_500.0, 5_319_500.0]
+    lon, lat = warp.transform("EPSG:32633", "EPSG:4326", x, y)
+    inside, void = raster.cut(np.array(lat), np.array(lon))
+    assert inside[2] == "" and set(inside[0][inside[1]].tolist()) == {100}
+    assert void[2] == "nodata"
+
+
+def test_a_raster_without_crs_or_places_is_refused(world, tmp_path):
+    path = write_raster(tmp_path / "x.tif", np.ones((3, 8, 8), np.uint8), crs=None)
+    with pytest.raises(ValueError, match="has no CRS"):
+        rasters.Raster(rasters.Source("aerial", path))
+    write_csv(tmp_path / "t.csv", [{"lat": 13.5 + i, "lon": 48} for i in range(9)])
+    with pytest.raises(ValueError, match=r"none of 9 places lies in .*rgb.tif"):
+        places.build(tmp_path / "t.csv", tmp_path, "x", options(world, demographics=()))
+
+
+def test_photos_join_the_nearest_places():
+    found = [("b.jpg", 0.0, 0.0001), ("a.jpg", 0.0, 0.0), ("far.jpg", 1.0, 1.0)]
+    near = photos.join(np.array([0.0, 50.0]), np.array([0.0, 0.0]), found, 30.0, 2)
+    assert near == [["a.jpg", "b.jpg"], []]
+
+
+def test_geoparquet_points_are_places(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    points = [
+        b"\x01\x01\x00\x00\x00" + np.array([7.5, i], "<f8").tobytes() for i in range(3)
+    ]
+    columns = {"geometry": points, "id": ["a", "b", "c"]}
+    pa.parquet.write_table(pa.table(columns), tmp_path / "p.parquet")
+    rows, count = table.read(tmp_path / "p.parquet", problems.Problems())
+    assert count == 3 and {(r["lat"], r["lon"]) for r in rows} == {
+        (0.0, 7.5),
+        (1.0, 7.5),
+        (2.0, 7.5),
+    }
+
+
+def test_the_config_takes_its_towers_from_the_dataset(built, monkeypatch, tmp_path):
+    from configs import own
+
+    monkeypatch.setenv("UNIGEO_DATA_DIR", str(built.parents[1]))
+    config = own.get_config("data=mine,tiny")
+    assert sorted(config.towers) == [
+        *("aerial", "coords", "demographics", "dsm", "five", "text"),
+    ]
+    with pytest.raises(ValueError, match=r"got 'other'; allowed: .*mine"):
+        own.get_config("data=other")
+    with pytest.raises(ValueError, match="two or more"):
+        own.get_config("data=mine,only=aerial")
+
+
+@pytest.mark.parametrize("only", ["", "five+coords"])
+def test_any_subset_of_the_towers_trains_and_evaluates(
+    only, built, monkeypatch, tmp_path
+):
+    from configs import own
+    from unigeo_jax import train
+
+    monkeypatch.setenv("UNIGEO_DATA_DIR", str(built.parents[1]))
+    config = own.get_config(f"data=mine,tiny,only={only}")
+    with config.unlocked():
+        config.steps = 2
+    state = train.fit(config, tmp_path / "run", built.parents[1])
+    assert int(state.step) == 2
+    tables = json.loads((tmp_path / "run" / "eval" / "2.json").read_text())
+    assert set(tables) == {"val", "test"} and "five->coords" in tables["test"]
