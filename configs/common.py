@@ -89,6 +89,7 @@ def training(size: str, init: str = "") -> ConfigDict:
         "workers": 0 if mini else 4,
         "threads": 1,
         "prefetch": 2 if mini else 1,
+        "balance": False,  # draw from all regions of the table alike
         # Hard negatives: this share of a batch comes as groups of near places. For
         # mini on `earth` it costs recall in galleries of the whole Earth (measured:
         # configs/ablations.py:variant=hard_negatives), so none there.

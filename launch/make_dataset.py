@@ -95,9 +95,15 @@ def numbers(flag: str, text: str, count: int = 0) -> tuple[float, ...]:
     return found
 
 
-def by_name(flag: str, given: list[str], allowed: dict[str, str]) -> dict[str, str]:
+def pairs(given: list[str]) -> dict[str, str]:
     """{name: value} of NAME=VALUE."""
-    found = dict(part.partition("=")[::2] for part in given)
+    parts = [part.partition("=") for part in given]
+    return {name: value for name, _, value in parts}
+
+
+def by_name(flag: str, given: list[str], allowed: dict[str, str]) -> dict[str, str]:
+    """{name: value} of NAME=VALUE, names being `allowed`."""
+    found = pairs(given)
     if unknown := sorted(set(found) - set(allowed)):
         raise ValueError(
             f"--{flag}: got {', '.join(unknown)}; allowed: NAME=VALUE with a --raster"
@@ -111,7 +117,7 @@ def options():
     from unigeo_jax.data import places
     from unigeo_jax.data.own import rasters
 
-    files = dict(part.partition("=")[::2] for part in RASTER.value)
+    files = pairs(RASTER.value)
     for name, path in files.items():
         if not name.isidentifier() or not path:
             raise ValueError(f"--raster: got {name}={path}; allowed: NAME=FILE")

@@ -97,3 +97,16 @@ def test_a_fraction_or_size_out_of_range_is_refused(places, changes, message):
 def test_an_empty_split_is_refused():
     with pytest.raises(ValueError, match="holds no record"):
         make((np.zeros(0), np.zeros(0)))
+
+
+def test_balanced_regions_come_equally_often_and_each_place_before_any_twice():
+    region = np.repeat([4, 7, 9], [90, 9, 1])
+    zeros = np.zeros(100)
+    options = {"batch": 6, "steps": 15, "seed": 0, "fraction": 0.0, "size": 1}
+    drawn = order.BatchOrder(zeros, zeros, region=region, **options)
+    numbers = np.array([drawn[p] for p in range(len(drawn))])
+    assert [(region[numbers] == r).sum() for r in (4, 7, 9)] == [30, 30, 30]
+    assert len(set(numbers[region[numbers] == 4])) == 30
+    assert len(set(numbers[region[numbers] == 7][:9])) == 9
+    again = order.BatchOrder(zeros, zeros, region=region, **options)
+    assert [again[p] for p in (0, 50, 89)] == numbers[[0, 50, 89]].tolist()

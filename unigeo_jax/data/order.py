@@ -48,6 +48,8 @@ class BatchOrder:
       seed: the run's seed.
       fraction: share of each batch drawn as neighbourhoods, 0 to 1.
       size: places in one neighbourhood.
+      region: integers (n,), None = none: what is drawn uniformly then comes from
+        every region as often as from any other, however few places it has.
 
     Raises:
       ValueError: no records, or a fraction or size out of range.
@@ -63,6 +65,7 @@ class BatchOrder:
         seed: int,
         fraction: float,
         size: int,
+        region: np.ndarray | None = None,
     ) -> None:
         n = len(lat)
         if n == 0:
@@ -81,6 +84,8 @@ class BatchOrder:
         self._near = self._groups * self._size
         self._curve = morton_order(lat, lon)
         self._uniform: Any = grain.MapDataset.range(n).seed(seed).shuffle().repeat()
+        if region is not None:
+            self._uniform = Balanced(region, seed)
         chunks = max(n // self._size, 1)
         self._chunks = chunks
         self._chunk_order: Any = (
@@ -103,3 +108,25 @@ class BatchOrder:
         offset = int(np.random.default_rng((self.seed, epoch)).integers(self._n))
         start = int(self._chunk_order[draw]) * self._size + offset
         return int(self._curve[(start + member) % self._n])
+
+
+class Balanced:
+    """Record numbers in rounds: each region once a round, in a random order.
+
+    Within a region each place comes once before any comes twice.
+    """
+
+    def __init__(self, region: np.ndarray, seed: int) -> None:
+        rows = np.argsort(region, kind="stable")
+        _, first = np.unique(region[rows], return_index=True)
+        self._rows = np.split(rows, first[1:])
+        sizes = [len(rows) for rows in self._rows]
+        self._turns, *self._orders = (
+            grain.MapDataset.range(size).seed(seed + 2 + number).shuffle().repeat()
+            for number, size in enumerate([len(sizes), *sizes])
+        )
+
+    def __getitem__(self, position: int) -> int:
+        turn: Any = self._turns[position]
+        place: Any = self._orders[turn][position // len(self._rows)]
+        return int(self._rows[turn][place])

@@ -145,8 +145,15 @@ def positions(index: dict[str, np.ndarray], config: Any) -> order.BatchOrder:
     """The order of places that `config` and the dataset's index give.
 
     Raises:
-      ValueError: an empty split, or a neighbourhood out of range.
+      ValueError: an empty split, a neighbourhood out of range, or regions to balance
+        in a dataset without them.
     """
+    balance = config.data.get("balance", False)
+    if balance and "region" not in index:
+        raise ValueError(
+            f"config.data.balance: got True; dataset {config.data.name} has no regions;"
+            " allowed: a table of places with a column region"
+        )
     return order.BatchOrder(
         index["lat"],
         index["lon"],
@@ -154,6 +161,7 @@ def positions(index: dict[str, np.ndarray], config: Any) -> order.BatchOrder:
         steps=config.steps,
         seed=config.seed,
         **config.data.neighbourhood,
+        region=index["region"] if balance else None,
     )
 
 

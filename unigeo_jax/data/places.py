@@ -101,7 +101,7 @@ def build(
     )
     opened = [rasters.Raster(source) for source in options.sources]
     options = dataclasses.replace(options, sources=tuple(r.source for r in opened))
-    places = _inside_out(places, opened, found)
+    places = rasters.drop_swapped(places, opened, found)
     _join_photos(places, options)
     report: dict[str, Any] = {"table": path.name, "rows": rows}
     root.mkdir(parents=True, exist_ok=True)
@@ -123,41 +123,6 @@ def build(
         card.write_report(root, report)
         raise
     return folder
-
-
-def _inside_out(
-    places: list[table.Place],
-    opened: list[rasters.Raster],
-    found: problems.Problems,
-) -> list[table.Place]:
-    """Drop places in no raster whose swapped coordinates are in one.
-
-    Raises:
-      ValueError: no place at all is in some raster.
-    """
-    if not opened:
-        return places
-    lat_n = np.array([p["lat"] for p in places])
-    lon_n = np.array([p["lon"] for p in places])
-    inside, swapped = np.zeros(len(places), bool), np.zeros(len(places), bool)
-    could = np.abs(lon_n) <= 90
-    for raster in opened:
-        here = raster.contains(lat_n, lon_n)
-        inside |= here
-        turned = raster.contains(np.where(could, lon_n, 0), np.where(could, lat_n, 0))
-        swapped |= turned & could
-        if not here.any():
-            hint = "; lat and lon swapped?" if swapped.any() else ""
-            raise ValueError(
-                f"raster {raster.source.name}: none of {len(places)} places lies in"
-                f" {raster.source.path}{hint} (a wrong CRS?)"
-            )
-    bad = swapped & ~inside
-    for number in np.flatnonzero(bad):
-        what = f"lat={lat_n[number]}, lon={lon_n[number]}"
-        row = places[number]["row"]
-        found.add(row, "lat", "lat and lon swapped?", problems.DROPPED, what)
-    return [p for p, out in zip(places, bad, strict=True) if not out]
 
 
 def _join_photos(places: list[table.Place], options: Options) -> None:

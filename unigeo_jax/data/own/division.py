@@ -146,13 +146,14 @@ def leaks(
     {"<split>": places of that split}, keys `<split>-overlap` and `<split>-file`.
     """
     train = np.flatnonzero(split_n == "train")
-    known = {file for n in train for file in (files[n] if files else ())}
+    named = list(files or [()] * len(split_n))
+    known = {file for n in train.tolist() for file in named[n]}
     found = {}
     for split in ("val", "test"):
         held = np.flatnonzero(split_n == split)
         overlap = near_pairs(lat_n, lon_n, held, train, metres)
         found[f"{split}-overlap"] = int(overlap.sum())
-        shared = [any(f in known for f in files[n]) for n in held] if files else []
+        shared = [any(f in known for f in named[n]) for n in held.tolist()]
         found[f"{split}-file"] = sum(shared)
     return found
 

@@ -157,10 +157,10 @@ def join(
         return [[] for _ in lat_i]
     found = sorted(found)
     names, lat_j, lon_j = zip(*found, strict=True)
-    tree = scipy.spatial.KDTree(splits.unit_vectors(np.array(lat_j), np.array(lon_j)))
+    tree: Any = scipy.spatial.KDTree(
+        splits.unit_vectors(np.array(lat_j), np.array(lon_j))
+    )
     at = splits.unit_vectors(lat_i, lon_i)
     reach = float(splits.chord(metres / 1000))
-    nearest: Any = tree.query(
-        at, k=list(range(1, most + 1)), distance_upper_bound=reach
-    )
+    nearest = tree.query(at, k=list(range(1, most + 1)), distance_upper_bound=reach)
     return [[names[n] for n in row if n < len(names)] for row in nearest[1]]

@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from unigeo_jax.data.own import problems
+
 STRAIGHT = 0.05
 LEAST_VALID = 0.5  # of a chip's pixels, else the place has none
 # WGS 84: metres a degree of latitude and of longitude, to 0.01 %.
@@ -254,6 +256,41 @@ def picture(chip: np.ndarray, valid: np.ndarray, source: Source) -> np.ndarray:
     if (source.low, source.high) != (0.0, 255.0):
         values = (values - source.low) * (255.0 / (source.high - source.low))
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def drop_swapped(
+    places: list[dict[str, Any]],
+    opened: list[Raster],
+    found: problems.Problems,
+) -> list[dict[str, Any]]:
+    """Drop places in no raster whose swapped coordinates are in one.
+
+    Raises:
+      ValueError: no place at all is in some raster.
+    """
+    if not opened:
+        return places
+    lat_n = np.array([p["lat"] for p in places])
+    lon_n = np.array([p["lon"] for p in places])
+    inside, swapped = np.zeros(len(places), bool), np.zeros(len(places), bool)
+    could = np.abs(lon_n) <= 90
+    for raster in opened:
+        here = raster.contains(lat_n, lon_n)
+        inside |= here
+        turned = raster.contains(np.where(could, lon_n, 0), np.where(could, lat_n, 0))
+        swapped |= turned & could
+        if not here.any():
+            hint = "; lat and lon swapped?" if swapped.any() else ""
+            raise ValueError(
+                f"raster {raster.source.name}: none of {len(places)} places lies in"
+                f" {raster.source.path}{hint} (a wrong CRS?)"
+            )
+    bad = swapped & ~inside
+    for number in np.flatnonzero(bad):
+        what = f"lat={lat_n[number]}, lon={lon_n[number]}"
+        row = places[number]["row"]
+        found.add(row, "lat", "lat and lon swapped?", problems.DROPPED, what)
+    return [p for p, out in zip(places, bad, strict=True) if not out]
 
 
 def fingerprint(path: str) -> str:

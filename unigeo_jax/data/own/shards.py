@@ -110,10 +110,10 @@ def examples(fields: Fields, columns: Columns) -> Iterable[bytes]:
 
 def write(path: pathlib.Path, fields: Fields, chunks: Iterable[Columns]) -> int:
     """Write one shard under another name, then rename it; returns bytes of records."""
-    from array_record.python import array_record_module
+    import array_record.python.array_record_module as module  # pyright: ignore
 
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    writer = array_record_module.ArrayRecordWriter(str(scratch), "group_size:1")
+    writer = module.ArrayRecordWriter(str(scratch), "group_size:1")
     size = 0
     for columns in chunks:
         for data in examples(fields, columns):
