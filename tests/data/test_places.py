@@ -16,27 +16,14 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from tests.geotiffs import write_raster
 from unigeo_jax.data import datasets, places
-from unigeo_jax.data.own import division, photos, problems, rasters, table
+from unigeo_jax.data.own import division, problems, rasters
 
 rasterio = pytest.importorskip("rasterio")
 warp = pytest.importorskip("rasterio.warp")
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = {"size": 16, "metres": 160.0}
-
-
-def write_raster(path, values, *, crs="EPSG:32633", transform=None, nodata=None):
-    """A GeoTIFF of (bands, height, width): 10 m pixels, near 13.5 E, 48 N."""
-    bands, height, width = values.shape
-    transform = transform or rasterio.Affine(10, 0, 390_000, 0, -10, 5_320_000)
-    with rasterio.open(
-        *(path, "w"),
-        **{"driver": "GTiff", "height": height, "width": width, "count": bands},
-        **{"dtype": values.dtype, "crs": crs, "transform": transform},
-        nodata=nodata,
-    ) as file:
-        file.write(values)
-    return str(path)
 
 
 def positions(count, seed=0):
@@ -273,42 +260,6 @@ def test_time_splits_test_on_the_latest():
     assert list(split) == ["train"] * 16 + ["val"] * 2 + ["test"] * 2
 
 
-@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857", "EPSG:3413"])
-def test_chips_are_squares_on_the_ground_north_up_in_any_crs(crs, tmp_path):
-    """A raster of latitudes and longitudes: its chip shows where its pixels lie."""
-    lat, lon, n = 65.0, 20.0, 300
-    x, y = (c[0] for c in warp.transform("EPSG:4326", crs, [lon], [lat]))
-    step = 0.0002 if crs == "EPSG:4326" else 30.0
-    to = rasterio.Affine(step, 0, x - step * n / 2, 0, -step, y + step * n / 2)
-    column, row = np.meshgrid(np.arange(n) + 0.5, np.arange(n) + 0.5)
-    xs, ys = rasters.apply(to, column.ravel(), row.ravel())
-    lons, lats = warp.transform(crs, "EPSG:4326", xs, ys)
-    values = np.stack([np.reshape(lats, (n, n)), np.reshape(lons, (n, n))])
-    path = write_raster(
-        tmp_path / "x.tif", values - [[[lat]], [[lon]]], crs=crs, transform=to
-    )
-    raster = rasters.Raster(rasters.Source("x", path, metres=600.0, size=20))
-    ((chip, valid, why),) = raster.cut(np.array([lat]), np.array([lon]))
-    assert why == "" and valid.all()
-    north, east = rasters.metres_a_degree(np.array([lat]))
-    offset = (np.arange(20) - 9.5) * 30.0
-    np.testing.assert_allclose(chip[..., 0].mean(1) * north, -offset, atol=6)
-    np.testing.assert_allclose(chip[..., 1].mean(0) * east, offset, atol=6)
-
-
-def test_no_data_is_never_averaged_in_and_mostly_void_chips_are_absent(tmp_path):
-    values = np.full((1, 400, 400), 100, np.int16)
-    values[0, :, ::2] = -9999
-    values[0, :150] = -9999
-    path = write_raster(tmp_path / "x.tif", values, nodata=-9999)
-    raster = rasters.Raster(rasters.Source("dsm", path, metres=640.0, size=16))
-    x, y = [392_000.0] * 2, [5_317_500.0, 5_319_500.0]
-    lon, lat = warp.transform("EPSG:32633", "EPSG:4326", x, y)
-    inside, void = raster.cut(np.array(lat), np.array(lon))
-    assert inside[2] == "" and set(inside[0][inside[1]].tolist()) == {100}
-    assert void[2] == "nodata"
-
-
 def test_a_raster_without_crs_or_places_is_refused(world, tmp_path):
     path = write_raster(tmp_path / "x.tif", np.ones((3, 8, 8), np.uint8), crs=None)
     with pytest.raises(ValueError, match="has no CRS"):
@@ -316,29 +267,6 @@ def test_a_raster_without_crs_or_places_is_refused(world, tmp_path):
     write_csv(tmp_path / "t.csv", [{"lat": 13.5 + i, "lon": 48} for i in range(9)])
     with pytest.raises(ValueError, match=r"none of 9 places lies in .*rgb.tif"):
         places.build(tmp_path / "t.csv", tmp_path, "x", options(world, demographics=()))
-
-
-def test_photos_join_the_nearest_places():
-    found = [("b.jpg", 0.0, 0.0001), ("a.jpg", 0.0, 0.0), ("far.jpg", 1.0, 1.0)]
-    near = photos.join(np.array([0.0, 50.0]), np.array([0.0, 0.0]), found, 30.0, 2)
-    assert near == [["a.jpg", "b.jpg"], []]
-
-
-def test_geoparquet_points_are_places(tmp_path):
-    import pyarrow as pa
-    import pyarrow.parquet
-
-    points = [
-        b"\x01\x01\x00\x00\x00" + np.array([7.5, i], "<f8").tobytes() for i in range(3)
-    ]
-    columns = {"geometry": points, "id": ["a", "b", "c"]}
-    pa.parquet.write_table(pa.table(columns), tmp_path / "p.parquet")
-    rows, count = table.read(tmp_path / "p.parquet", problems.Problems())
-    assert count == 3 and {(r["lat"], r["lon"]) for r in rows} == {
-        (0.0, 7.5),
-        (1.0, 7.5),
-        (2.0, 7.5),
-    }
 
 
 def test_the_config_takes_its_towers_from_the_dataset(built, monkeypatch, tmp_path):
@@ -362,6 +290,7 @@ def test_all_towers_of_the_dataset_trace_a_step(built, monkeypatch):
 
     monkeypatch.setenv("UNIGEO_DATA_DIR", str(built.parents[1]))
     config = own.get_config("data=mine")
+    names = list(config["towers"])
     readers = pipeline.readers(config.towers, modalities.get)
     source, index = datasets.load("mine", "train", built.parents[1])
     pipeline.check_modalities(source, readers, "mine")
@@ -375,7 +304,7 @@ def test_all_towers_of_the_dataset_trace_a_step(built, monkeypatch):
     key = jax.random.key(0)
     params = jax.eval_shape(task.init, key, batch, shared)
     loss, _ = jax.eval_shape(task.loss_fn, params, batch, key, shared)
-    assert loss.shape == () and set(params) == {*config.towers, "log_tau"}
+    assert loss.shape == () and set(params) == {*names, "log_tau"}
 
 
 @pytest.mark.slow
