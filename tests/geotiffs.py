@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small GeoTIFFs for tests."""
 
+import pytest
+
 
 def write_raster(path, values, *, crs="EPSG:32633", transform=None, nodata=None):
     """A GeoTIFF of (bands, height, width): 10 m pixels, near 13.5 E, 48 N."""
-    import rasterio
-
+    rasterio = pytest.importorskip("rasterio")
     bands, height, width = values.shape
     transform = transform or rasterio.Affine(10, 0, 390_000, 0, -10, 5_320_000)
     with rasterio.open(

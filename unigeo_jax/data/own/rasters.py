@@ -12,6 +12,7 @@ averages valid pixels only; enlarging is bilinear and adds no detail.
 
 import dataclasses
 import hashlib
+import importlib
 import math
 import os
 import pathlib
@@ -308,14 +309,10 @@ def fingerprint(path: str) -> str:
 
 def _rasterio() -> Any:
     try:
-        import rasterio
-        import rasterio.enums
-        import rasterio.errors
-        import rasterio.vrt
-        import rasterio.warp
-        import rasterio.windows
+        for part in ("enums", "errors", "vrt", "warp", "windows"):
+            importlib.import_module(f"rasterio.{part}")
+        return importlib.import_module("rasterio")
     except ImportError as error:
         raise ValueError(
             'rasters need rasterio: pip install "unigeo-jax[geo]"'
         ) from error
-    return rasterio
