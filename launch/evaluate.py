@@ -187,6 +187,22 @@ def locate(run: Run, galleries: dict, count: int) -> dict:
     }
 
 
+def look(run: Run, galleries: dict, data_dir: pathlib.Path) -> list[str]:
+    """Pictures of the nearest neighbours among the places of the last split."""
+    from unigeo_jax.data import datasets
+    from unigeo_jax.evals import panels
+
+    split, places = list(galleries.items())[-1]
+    source, index = datasets.load(run.config.data.name, split, data_dir)
+    row_n = panels.rows_of(places.lat, places.lon, index["lat"], index["lon"])
+
+    def record(row: int) -> tuple:
+        found = source[row_n[row]]
+        return found.get("aerial"), found.get("text") or ""
+
+    return panels.neighbours(places.z, places.here, places.lat, places.lon, record)
+
+
 def encoders(run: Run, data_dir: pathlib.Path) -> list:
     """Ours, the same untrained, and the peers asked for, with their union."""
     from unigeo_jax.data import datasets
@@ -271,7 +287,9 @@ def evaluate(folder: pathlib.Path, data_dir: pathlib.Path, out: pathlib.Path) ->
         "seeds": SEEDS.value,
         "seconds": round(time.monotonic() - began),
     }
-    report.write(out / "report.html", results, {e.name: e.embed for e in judged})
+    embeds = {e.name: e.embed for e in judged if e.name != "union"}
+    seen = look(run, galleries, data_dir)
+    report.write(out / "report.html", results, embeds, seen=seen)
     workdir.write_json(out / "results.json", report.plain(results))
     say(f"in {out}: results.json report.html folds/ predictions/")
     workdir.say(report.table(results))

@@ -75,6 +75,7 @@ def test_one_command_writes_what_the_contract_says(trained, task_folder, earth_t
     page = (out / "report.html").read_text()
     assert "http" not in page
     assert page.count("data:image/png") >= 4
+    assert "Nearest neighbours" in page and "aerial asks, coords answers" in page
     assert (out / "predictions" / "heights.parquet").exists()
     assert "heights" in ran.stdout
 

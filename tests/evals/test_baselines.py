@@ -67,8 +67,8 @@ def test_features_have_the_width_of_the_encoder_and_know_no_date_line():
         "harmonics40": 1599,
         "fourier64": 64,
         "fourier768": 768,
-        "fourier768_1_4": 768,
-        "fourier768_fine": 768,
+        "fourier_1_4": 768,
+        "fourier_fine": 768,
     }
     for name, embed in found.items():
         if name != "latlon":
@@ -90,4 +90,4 @@ def test_the_union_holds_an_encoder_and_untrained_features_side_by_side():
     assert x.shape == (5, 2 + 399 + 768)
     np.testing.assert_array_equal(x[:, :2], encoder(lat, lon))
     np.testing.assert_allclose(x[:, 2:401], found["harmonics20"](lat, lon))
-    np.testing.assert_allclose(x[:, 401:], found["fourier768_fine"](lat, lon))
+    np.testing.assert_allclose(x[:, 401:], found["fourier_fine"](lat, lon))

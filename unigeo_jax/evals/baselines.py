@@ -43,8 +43,8 @@ def features(width: int) -> dict[str, Embed]:
     if width != WIDE:
         found[f"fourier{width}"] = _fourier(LOW_SIGMAS, width)
     found[f"fourier{WIDE}"] = _fourier(LOW_SIGMAS, WIDE)
-    found[f"fourier{WIDE}_1_4"] = _fourier(TWO_SIGMAS, WIDE)
-    found[f"fourier{WIDE}_fine"] = _fourier(FINE_SIGMAS, WIDE)
+    found["fourier_1_4"] = _fourier(TWO_SIGMAS, WIDE)
+    found["fourier_fine"] = _fourier(FINE_SIGMAS, WIDE)
     return found
 
 

@@ -159,7 +159,7 @@ def world_map(colour_n3: np.ndarray, shape: tuple[int, int], at: np.ndarray) -> 
     """A plate carree picture, north up, of the cells `at`, water in grey."""
     image = np.full((shape[0] * shape[1], 3), WATER, np.uint8)
     image[at] = colour_n3
-    return _picture(image.reshape(*shape, 3), 2)
+    return picture(image.reshape(*shape, 3), 2)
 
 
 def error_map(lat: np.ndarray, lon: np.ndarray, km: np.ndarray) -> str:
@@ -176,10 +176,11 @@ def error_map(lat: np.ndarray, lon: np.ndarray, km: np.ndarray) -> str:
     for down in (-1, 0, 1):
         for right in (-1, 0, 1):
             image[row + down, column + right] = colour
-    return _picture(image, 1)
+    return picture(image, 1)
 
 
-def _picture(image: np.ndarray, times: int) -> str:
+def picture(image: np.ndarray, times: int) -> str:
+    """An image, uint8 (height, width, 3), enlarged so many times, as HTML."""
     large = np.repeat(np.repeat(image, times, 0), times, 1)
     stream = io.BytesIO()
     PIL.Image.fromarray(large).save(stream, "PNG", optimize=True)

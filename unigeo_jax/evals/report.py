@@ -32,6 +32,8 @@ th{font-weight:600}.heat td{min-width:3.6em;text-align:center}.none{color:#aab}
 .scroll{overflow-x:auto}.tasks td{border-top:1px solid #e4e8ee;white-space:nowrap}
 .tasks small{color:#667;display:block}.best{background:#e5f3e8;font-weight:600}
 .leak{color:#a33}figure{display:inline-block;margin:.4em}figcaption{font-size:.9em}
+.seen td{text-align:center;vertical-align:top;max-width:190px;font-size:.85em}
+.seen small{display:block;color:#667}.own img{outline:4px solid #2e8b57}
 svg text{font-size:11px;fill:#334}.flags{color:#555;font-size:.9em}
 """
 
@@ -77,8 +79,12 @@ def write(
     results: Mapping[str, Any],
     embeds: Mapping[str, baselines.Embed],
     grid_deg: float = 1.0,
+    seen: Sequence[str] = (),
 ) -> None:
-    """Writes the page; `embeds` are the encoders whose maps are drawn."""
+    """Writes the page; `embeds` are the encoders whose maps are drawn.
+
+    seen: parts of the page that evals/panels.py made.
+    """
     parts = [
         "<h1>Evaluation of a coordinate encoder</h1>",
         "<h2>How to read this</h2><ul>",
@@ -87,6 +93,7 @@ def write(
         *_tasks(results),
         *_maps(embeds, grid_deg),
         *_retrieval(results.get("retrieval", {})),
+        *seen,
         *_geolocation(results.get("geolocation", {})),
         *_efficiency(results.get("efficiency", {})),
         *_facts(results),
