@@ -92,8 +92,8 @@ def _number(config: ConfigDict, kind: str, value: str) -> bool:
     elif kind == "depth" and value.isdigit():
         net.depth = int(value)
     elif kind == "batch" and value.isdigit() and int(value) > 1:
-        config.steps = max(config.steps * config.batch // int(value), 1)
-        config.batch = int(value)
+        examples, batch = int(config.steps) * int(config.batch), int(value)
+        config.steps, config.batch = max(examples // batch, 1), batch
     elif kind == "tau" and float(value) > 0:
         # A temperature is clamped; between equal bounds there is nothing to learn.
         config.loss.update(init_tau=float(value), tau_min=float(value))

@@ -100,8 +100,8 @@ def test_every_ablation_traces_a_step(variant):
 
 
 def test_numbers_in_the_names_of_ablations_reach_the_config():
-    short = ablations.get_config()
-    batch = ablations.get_config("variant=batch_512")
+    short: Any = ablations.get_config()
+    batch: Any = ablations.get_config("variant=batch_512")
     assert (batch.batch, batch.steps * batch.batch) == (512, short.steps * short.batch)
     loss = ablations.get_config("variant=tau_0.05").loss
     assert (loss.init_tau, loss.tau_min, loss.tau_max) == (0.05, 0.05, 0.05)
