@@ -6,7 +6,7 @@ Policy: a row without a position that can be used is dropped; anything else that
 cannot be used is masked, and the rest of its row is kept; what can be repaired
 without a guess (a rotation that EXIF asks for, CMYK, Latin-1) is repaired. All of it
 is reported with the row. Rows dropped or masked count against the budget; repaired
-ones do not.
+ones do not, nor those where a raster holds no data (absent).
 """
 
 import collections
@@ -14,7 +14,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-DROPPED, MASKED, REPAIRED = "dropped", "masked", "repaired"
+DROPPED, MASKED, REPAIRED, ABSENT = "dropped", "masked", "repaired", "absent"
+BAD = (DROPPED, MASKED)
 EXAMPLES = 100  # rows named for each kind of problem
 LEAST = 10  # bad rows that are always allowed
 
@@ -40,7 +41,7 @@ class Problems:
             found = {"row": row, "field": field, "kind": kind, "done": done}
             self.examples.append(found | ({"what": what[:300]} if what else {}))
         self.counts[key] += count
-        if done != REPAIRED:
+        if done in BAD:
             self.bad_rows.add(row)
 
     def plain(self) -> dict[str, Any]:
@@ -71,9 +72,9 @@ class Problems:
             most = ", ".join(
                 f"{n} x {field}: {kind}"
                 for (field, kind, done), n in self.counts.most_common(4)
-                if done != REPAIRED
+                if done in BAD
             )
-            first = next(e for e in self.examples if e["done"] != REPAIRED)
+            first = next(e for e in self.examples if e["done"] in BAD)
             raise OverBudget(
                 f"{len(self.bad_rows)} of {rows} rows cannot be used as they are"
                 f" ({most}); first: row {first['row']}, {first['field']}:"

@@ -196,7 +196,7 @@ class Maker:
                 self._tally.seen(f"{name}-{why}")
                 if why == "nodata":
                     kind = "no data in most of the chip"
-                    self._found.add(place["row"], name, kind, "repaired", "absent")
+                    self._found.add(place["row"], name, kind, problems.ABSENT)
                 out.append(self._void(name))
                 continue
             self._tally.seen(name)
