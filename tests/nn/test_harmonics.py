@@ -5,6 +5,7 @@
 import json
 import pathlib
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -66,3 +67,17 @@ def test_scipy_gives_the_same_up_to_its_phase():
             np.testing.assert_allclose(
                 values[:, at - order], factor * value.imag, atol=1e-12
             )
+
+
+@pytest.mark.parametrize("levels", [1, 2, 40])
+def test_float32_holds_at_the_poles_and_in_every_block(levels):
+    lat, lon = places(600).T
+    lat[:8] = 90, -90, 90 - 1e-4, 1e-4 - 90, 89.9, -89.9, 0, 0
+    latlon = np.stack([lat, lon], -1).astype(np.float32).reshape(2, 300, 2)
+    exact = harmonics.real_harmonics(latlon.astype(np.float64), levels)
+    got = jax.jit(lambda x: harmonics.real_harmonics(x, levels))(latlon)
+    assert got.shape == exact.shape == (2, 300, levels**2)
+    np.testing.assert_allclose(got, exact, atol=5e-4, rtol=0)
+    np.testing.assert_array_equal(
+        exact[1, 299], harmonics.real_harmonics(latlon[1, 299].astype("f8"), levels)
+    )
