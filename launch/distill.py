@@ -4,11 +4,12 @@
 
 python launch/distill.py --workdir=TEACHER --out=DIR [--data_dir=DIR]
     [--config=FILE.py[:arguments]] [--config.KEY=VALUE]
+python launch/distill.py --weights=FILE.pth --out=DIR
 
 --out becomes a workdir like that of launch/train.py, with one tower named coords, and
 fidelity.json: cosine and R2 to the teacher on places seen and held out, R2 by distance
 to the nearest training place; domain.npz: where the student does not extrapolate. The
-same command resumes.
+same command resumes. --weights takes MobCLIP's released surrogate instead.
 
 Exit codes: as in launch/train.py.
 """
@@ -26,6 +27,7 @@ CONFIG = config_flags.DEFINE_config_file(
     "config", None, "FILE.py[:arguments]", lock_config=True
 )
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained run.")
+WEIGHTS = flags.DEFINE_string("weights", None, "MobCLIP's surrogate, a .pth file.")
 OUT = flags.DEFINE_string("out", None, "Folder of the student.")
 DATA_DIR = flags.DEFINE_string(
     "data_dir",
@@ -43,9 +45,10 @@ def read_flags(argv: list[str]) -> list[str]:
         if len(rest) > 1:
             raise ValueError(f"unexpected arguments: {' '.join(rest[1:])}")
         _ = CONFIG.value.name  # raises if the file could not be loaded
-        for name, value in (("workdir", WORKDIR.value), ("out", OUT.value)):
-            if value is None:
-                raise ValueError(f"--{name}=DIR is required")
+        if (WORKDIR.value is None) == (WEIGHTS.value is None) or OUT.value is None:
+            raise ValueError(
+                "--out=DIR and --workdir=DIR or --weights=FILE are required"
+            )
         if pathlib.Path(WORKDIR.value or "") == pathlib.Path(OUT.value or ""):
             raise ValueError("--out: got the teacher's folder; allowed: another one")
     except (AttributeError, KeyError) as error:
@@ -68,14 +71,17 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     import jax
 
-    from unigeo_jax import distill, workdir
+    from unigeo_jax import distill, surrogate, workdir
     from unigeo_jax.data import datasets
 
     data_dir = pathlib.Path(DATA_DIR.value or datasets.default_data_dir())
     workdir.compilation_cache(data_dir / ".xla")
     teacher, out = pathlib.Path(WORKDIR.value or ""), pathlib.Path(OUT.value or "")
     try:
-        distill.run(teacher, out, CONFIG.value, data_dir)
+        if WEIGHTS.value:
+            surrogate.write_workdir(pathlib.Path(WEIGHTS.value), out, CONFIG.value)
+        else:
+            distill.run(teacher, out, CONFIG.value, data_dir)
     except workdir.Preempted as stop:
         print(stop, file=sys.stderr)
         sys.exit(75)

@@ -227,7 +227,7 @@ def test_drawn_points_lie_around_the_places_or_on_land_near_them():
 @pytest.mark.parametrize(
     ("flags", "code", "word"),
     [
-        (["--out=x"], 2, "--workdir=DIR is required"),
+        (["--out=x"], 2, "--workdir=DIR or --weights=FILE are required"),
         (["--workdir=x", "--out=x"], 2, "another one"),
         (["--workdir=absent", "--out=x"], 1, "absent"),
         (["--workdir=absent", "--out=x", "--config.stepz=1"], 2, "stepz"),

@@ -35,7 +35,8 @@ ARROWS: dict[str, set[str]] = {
     "host": set(),
     "watchdog": {"types"},
     "data": {"modalities", "types"},
-    "evals": {"data", "nn", "types"},
+    "pth": set(),
+    "evals": {"data", "nn", "pth", "types"},
     "siglip": {"model", "modalities", "nn", "checkpoint", "types"},
     "galleries": {"tasks", "data", "sharding", "types"},
     "train": {
@@ -54,6 +55,7 @@ ARROWS: dict[str, set[str]] = {
     "aot": {"train", "checkpoint", "modalities", "data", "sharding", "types"},
     "infer": set(),
     "export": {"model", "modalities", "nn", "checkpoint", "sharding", "infer", "types"},
+    "surrogate": {"train", "checkpoint", "pth", "sharding", "workdir"},
     "fidelity": {"data"},
     "domains": {"fidelity", "data"},
     "distill": {
