@@ -67,7 +67,10 @@ EXTRAS = {
         *("pandas>=2.2", "pyarrow>=17", "rasterio>=1.4"),
         *("tifffile>=2024.8", "imagecodecs>=2024.9"),
     ],
-    "peers": ["torch==2.13.0", "geoclip>=1.2", "open_clip_torch==3.3.0"],
+    "peers": [
+        *("torch==2.13.0", "geoclip>=1.2", "open_clip_torch==3.3.0"),
+        "rshf==0.2.2",
+    ],
     "bundle": ["h5py>=3.11", "imagecodecs>=2024.9", "pandas>=2.2", "tifffile>=2024.8"],
 }
 

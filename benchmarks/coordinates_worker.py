@@ -3,9 +3,11 @@
 """A process that encodes coordinates one way, for inference.py and harmonics.py."""
 
 import importlib
+import importlib.util
 import json
 import pathlib
 import sys
+import types
 from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -53,7 +55,13 @@ def geoclip(count: int, flush: bool) -> protocol.Work:
     torch = importlib.import_module("torch")
     torch.set_num_threads(protocol.cores())
     torch.set_flush_denormal(flush)
-    encoder = importlib.import_module("geoclip").LocationEncoder().eval()
+    for name in ("geoclip", "geoclip.model"):  # not their __init__: an image encoder
+        found: Any = importlib.util.find_spec(name)
+        bare = types.ModuleType(name)
+        bare.__path__ = list(found.submodule_search_locations)
+        sys.modules[name] = bare
+    module = importlib.import_module("geoclip.model.location_encoder")
+    encoder = module.LocationEncoder().eval()
     latlon = torch.tensor(np.stack(places(count), -1), dtype=torch.float32)
 
     def run() -> np.ndarray:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Times a distilled student beside GeoCLIP's location encoder: coordinates a second.
 
-python benchmarks/inference.py [--student=DIR]   100,000 coordinates, turn by turn
+python benchmarks/inference.py [--student=DIR]   32,768 coordinates, turn by turn
 python benchmarks/inference.py --quick           seconds: times mean nothing
 
 GeoCLIP (torch, float32, the weights in its wheel) needs pip install torch==2.13.0
@@ -89,7 +89,7 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     report = begin()
-    peer = {"side": "geoclip", "needs": ("torch", "geoclip")}
+    peer = {"side": "geoclip", "needs": ("torch", "geoclip", "pandas")}
     variants = {
         "student": {"side": "student", "folder": STUDENT.value},
         "geoclip": peer | {"flush": False},
@@ -98,7 +98,7 @@ def main(argv: list[str]) -> None:
     if QUICK.value:
         rows = measure(variants, 1000, 2)
     else:
-        rows = measure(variants, 100_000, REPEATS.value)
+        rows = measure(variants, 32_768, REPEATS.value)
     finish(rows, "student", report, "inference")
 
 

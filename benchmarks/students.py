@@ -18,7 +18,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 WORKDIR = flags.DEFINE_string("workdir", None, "The teacher.", required=True)
 STUDENT = flags.DEFINE_string("student", None, "Its student.", required=True)
@@ -30,6 +30,7 @@ OUT = flags.DEFINE_string("out", "runs/students", "Folder of the result.")
 
 def main(argv: list[str]) -> None:
     del argv
+    logging.set_verbosity(logging.WARNING)
     from unigeo_jax import distill, workdir
     from unigeo_jax.evals import downstream, entries, labels, nodes
 

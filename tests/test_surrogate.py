@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The layout of MobCLIP's released surrogate gives the numbers of float64 numpy."""
 
+import itertools
+
 import jax
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ SIZES = [1024, *[512] * 8, 128]
 
 def weights():
     rng, state = np.random.default_rng(0), {}
-    for number, (inputs, outputs) in enumerate(zip(SIZES, SIZES[1:], strict=False)):
+    for number, (inputs, outputs) in enumerate(itertools.pairwise(SIZES)):
         scale = np.sqrt(2 / inputs)
         state[f"network.{2 * number}.weight"] = scale * rng.normal(
             size=(outputs, inputs)
