@@ -11,6 +11,7 @@ Differs from MobCLIP: coordinates are (lat, lon) here as everywhere, (lon, lat) 
 """
 
 import contextlib
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -82,10 +83,9 @@ def write_workdir(path: pathlib.Path, out: pathlib.Path, config: Any) -> None:
     example |= {"here": {"coords": np.ones(1, bool)}, "x": x}
     mesh = sharding.make_mesh(devices=jax.local_devices()[:1])
     run = train.prepare(config, mesh, example)
-    params = run.init().params
-    fresh = params["coords"]
-    params = params | {"coords": fresh | layers}
-    state = run.init().replace(params=jax.tree.map(jax.numpy.asarray, params))
+    state = run.init()
+    tower = jax.tree.map(jax.numpy.asarray, state.params["coords"] | layers)
+    state = dataclasses.replace(state, params=state.params | {"coords": tower})
     workdir.claim(out, config)
     with contextlib.closing(checkpoint.Checkpoints(out / "checkpoints")) as saves:
         saves.save(0, state)
