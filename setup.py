@@ -60,6 +60,7 @@ EXTRAS = {
     ],
     # Graph networks on jraph's GraphsTuple; nothing else here needs it.
     "jraph": ["jraph>=0.0.6.dev0"],
+    "onnx": ["onnx>=1.17", "onnxruntime>=1.20"],
     "boost": ["lightgbm>=4.5"],
     "tpu": ["jax[tpu]"],
     "cuda": ["jax[cuda12]"],
@@ -85,7 +86,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["unigeo_jax", "unigeo_jax.*"]),
-    package_data={"unigeo_jax": ["data/bundle/*", "data/bundle/**/*"]},
+    package_data={"unigeo_jax": ["data/bundle/*", "data/bundle/**/*", "models/**/*"]},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
 )

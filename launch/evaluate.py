@@ -120,7 +120,7 @@ class Run:
         example = pipeline.example_batch(readers)
         prepared = train.prepare(self.config, mesh, example, shared)
         saves = checkpoint.Checkpoints(kept, self.config.checkpoint.keep)
-        self.params = saves.restore_only(self.step, prepared.abstract, "params")
+        self.params = saves.restore_only(self.step, prepared.abstract.params, "params")
         saves.close()
         self.untrained = prepared.init().params
         self.galleries = galleries.make(

@@ -56,8 +56,8 @@ class Checkpoints:
         return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
 
     def restore_only(self, step: int, abstract: Any, field: str) -> Any:
-        """Reads one field of the state, as `restore`; the others are not read."""
-        wanted = {field: getattr(abstract, field)}
+        """Reads one field of the state into `abstract`; the others are not read."""
+        wanted = {field: abstract}
         args = ocp.args.PyTreeRestore(
             wanted,
             restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),

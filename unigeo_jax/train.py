@@ -247,8 +247,9 @@ def restore_params(
 ) -> tuple[Any, Any, int]:
     """Reads config, parameters and step of the newest checkpoint of a workdir.
 
-    The optimiser's moments stay on the disk. One device holds the parameters. The
-    dataset, in `data_dir`, is opened only where towers have constants of it.
+    No optimiser is built and its moments stay on the disk. One device holds the
+    parameters, on however many they were trained. The dataset, in `data_dir`, is opened
+    only where towers have constants of it.
 
     Raises:
       ValueError: the folder is no workdir, or has no checkpoint.
@@ -261,11 +262,14 @@ def restore_params(
     mesh = sharding.make_mesh(devices=jax.local_devices()[:1])
     readers = pipeline.readers(config.towers, modalities.get)
     shared = pipeline.constants(config, modalities.get, data_dir, mesh.size)
-    run = prepare(config, mesh, pipeline.example_batch(readers), shared)
+    init = tasks.get(config.task)(config, mesh).init
+    example = pipeline.example_batch(readers)
+    shapes = jax.eval_shape(init, jax.random.key(0), example, shared)
+    abstract = checkpoint.abstract_like(shapes, sharding.state_shardings(shapes, mesh))
     with contextlib.closing(
         checkpoint.Checkpoints(kept, config.checkpoint.keep)
     ) as saves:
-        return config, saves.restore_only(step, run.abstract, "params"), step
+        return config, saves.restore_only(step, abstract, "params"), step
 
 
 def loop(

@@ -1,0 +1,120 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Tables in, GeoParquet out: whole, resumable, of one model only."""
+
+import json
+import struct
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from unigeo_jax import embed_table, infer
+
+
+class Encoder:
+    """Stands in for a loaded model: four numbers a place, counted calls."""
+
+    def __init__(self, sha="aa", fail_at=None):
+        self.info = {"model_id": "m", "package_version": "1", "sha256": sha, "dim": 4}
+        self.calls, self.fail_at = 0, fail_at
+
+    def embed(self, *, lat, lon):
+        latlon = infer.coordinates(lat, lon)
+        self.calls += 1
+        if self.calls == self.fail_at:
+            raise KeyboardInterrupt
+        flat = np.deg2rad(latlon)
+        return np.concatenate([np.sin(flat), np.cos(flat)], 1) / np.float32(2**0.5)
+
+
+@pytest.fixture(params=["csv", "parquet"])
+def table(request, tmp_path):
+    lat, lon = np.linspace(-90, 90, 25), np.linspace(-180, 180, 25)
+    path = tmp_path / f"places.{request.param}"
+    if request.param == "csv":
+        lines = [f"p{i},{a},{b}" for i, (a, b) in enumerate(zip(lat, lon, strict=True))]
+        path.write_text("name,lat,lon\n" + "\n".join(lines) + "\n")
+    else:
+        columns = {"name": [f"p{i}" for i in range(25)], "lat": lat, "lon": lon}
+        pq.write_table(pa.table(columns), path)
+    return path
+
+
+def test_every_row_keeps_its_columns_and_gets_point_and_vector(table, tmp_path):
+    out = tmp_path / "out.parquet"
+    assert embed_table.run(Encoder(), table, out, rows=10) == 25
+    found = pq.read_table(out)
+    assert found.column_names == ["name", "lat", "lon", "geometry", "embedding"]
+    assert found["name"].to_pylist() == [f"p{i}" for i in range(25)]
+    lat, lon = (found[c].to_numpy() for c in ("lat", "lon"))
+    z = np.stack(found["embedding"].to_numpy())
+    np.testing.assert_array_equal(z, Encoder().embed(lat=lat, lon=lon))
+    point = struct.unpack("<BIdd", found["geometry"][3].as_py())
+    assert point == (1, 1, lon[3], lat[3])
+    about = json.loads(found.schema.metadata[b"unigeo_jax"])
+    assert (about["model_id"], about["sha256"]) == ("m", "aa")
+    geo = json.loads(found.schema.metadata[b"geo"])
+    assert geo["columns"]["geometry"]["crs"]["id"]["code"] == "CRS84"
+    assert not list(tmp_path.glob("*.part*"))
+
+
+def test_geopandas_reads_it(table, tmp_path):
+    geopandas = pytest.importorskip("geopandas")
+    embed_table.run(Encoder(), table, tmp_path / "out.parquet")
+    frame = geopandas.read_parquet(tmp_path / "out.parquet")
+    assert frame.crs.to_epsg() == 4326 or frame.crs.to_authority() == ("OGC", "CRS84")
+    np.testing.assert_array_equal(frame.geometry.x, frame.lon)
+
+
+@pytest.mark.parametrize(("dtype", "atol"), [("float16", 1e-3), ("int8", 4e-3)])
+def test_small_types_stay_near(table, tmp_path, dtype, atol):
+    out = tmp_path / "out.parquet"
+    embed_table.run(Encoder(), table, out, dtype=dtype)
+    found = pq.read_table(out)
+    z = np.stack(found["embedding"].to_numpy()).astype(np.float32)
+    want = Encoder().embed(lat=found["lat"].to_numpy(), lon=found["lon"].to_numpy())
+    np.testing.assert_allclose(z / (127 if dtype == "int8" else 1), want, atol=atol)
+
+
+def test_an_interrupted_job_goes_on_and_equals_a_straight_one(table, tmp_path):
+    out, straight = tmp_path / "out.parquet", tmp_path / "straight.parquet"
+    with pytest.raises(KeyboardInterrupt):
+        embed_table.run(Encoder(fail_at=3), table, out, rows=10)
+    assert not out.exists()
+    with pytest.raises(ValueError, match=r"another model.*'bb'"):
+        embed_table.run(Encoder("bb"), table, out, rows=10)
+    again = Encoder()
+    embed_table.run(again, table, out, rows=10)
+    assert again.calls == 1
+    embed_table.run(Encoder(), table, straight, rows=10)
+    assert pq.read_table(out).equals(pq.read_table(straight))
+    with pytest.raises(ValueError, match=r"another model.*'bb'"):
+        embed_table.run(Encoder("bb"), table, out, rows=10)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a,b\n1,2\n", r"\['lat', 'lon'\] are missing"),
+        ("lat,lon\n", "no rows"),
+        ("lat,lon\nParis,2\n", "holds string"),
+        ("lat,lon\n1,2\n99,2\n", "row 1: lat=99"),
+        ("lat,lon\n1,2\n,2\n", "row 1: lat=nan"),
+        ("lat,lon,geometry\n1,2,x\n", "geometry"),
+    ],
+)
+def test_bad_tables_are_one_clear_error_and_leave_no_output(tmp_path, text, words):
+    (tmp_path / "in.csv").write_text(text)
+    with pytest.raises(ValueError, match=words):
+        embed_table.run(Encoder(), tmp_path / "in.csv", tmp_path / "out.parquet")
+    assert not (tmp_path / "out.parquet").exists()
+
+
+def test_other_files_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="no such file"):
+        embed_table.run(Encoder(), tmp_path / "x.csv", tmp_path / "out.parquet")
+    (tmp_path / "x.txt").write_text("lat,lon\n1,2\n")
+    with pytest.raises(ValueError, match=r"allowed: \.csv, \.parquet"):
+        embed_table.run(Encoder(), tmp_path / "x.txt", tmp_path / "out.parquet")

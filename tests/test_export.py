@@ -1,0 +1,229 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""An exported model gives the model's vectors, alone, and nothing that was altered."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+import unigeo_jax
+from configs import unified
+from unigeo_jax import bundles, cards, export, infer, sharding, tasks, train
+
+ROOT = pathlib.Path(__file__).parents[1]
+TOWERS = ("text", "demographics", "coords")
+ALONE = """
+import sys
+for name in ("flax", "optax", "orbax", "grain", "tensorflow_datasets", "safetensors",
+             "array_record", "sentencepiece", "PIL", "scipy.spatial", "pyarrow", "h3"):
+    sys.modules[name] = None
+import numpy as np, unigeo_jax
+enc = unigeo_jax.load(sys.argv[1])
+at = np.load(sys.argv[2])
+np.save(sys.argv[3], enc.embed(lat=at[:, 0], lon=at[:, 1]))
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(earth_tiny, tmp_path_factory):
+    """A run of three towers, two steps long, its parameters split over devices."""
+    config = unified.get_config("data=earth,tiny")
+    with config.unlocked():
+        for name in set(config.towers) - set(TOWERS):
+            del config.towers[name]
+        config.steps, config.eval.gallery, config.eval.splits = 2, 8, ("val",)
+        config.towers.coords.net.depth = 1
+        config.mesh = {"data": 4, "fsdp": 2}
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sharding, "MIN_FSDP_SIZE", 1)
+        train.fit(config, folder, earth_tiny)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(trained, earth_tiny, tmp_path_factory):
+    out = tmp_path_factory.mktemp("models") / "model"
+    export.run(trained, out, ("jax", "safetensors"), earth_tiny)
+    return out
+
+
+@pytest.fixture(scope="module")
+def enc(exported):
+    return unigeo_jax.load(exported)
+
+
+@pytest.fixture(scope="module")
+def truth(trained, earth_tiny):
+    """(lat, lon) -> the vectors of the model itself."""
+    config, params, _ = train.restore_params(trained, earth_tiny)
+    model = tasks.build_model(config, np.dtype("float32"))
+
+    @jax.jit
+    def embed(x):
+        return model.apply({"params": params}, "coords", x, method="embed")
+
+    return lambda lat, lon: np.asarray(embed(np.stack([lat, lon], 1).astype("f4")))
+
+
+def points(n=1000):
+    rng = np.random.default_rng(0)
+    lat = np.rad2deg(np.arcsin(rng.uniform(-1, 1, n)))
+    lon = rng.uniform(-180, 180, n)
+    lat[:6], lon[:6] = (0, 0, 90, -90, 51, -51), (180, -180, 0, 77, 180, -180)
+    return lat, lon
+
+
+@pytest.mark.parametrize("n", [1, 7, 1000, 100_000])
+def test_vectors_equal_the_models(enc, truth, n):
+    lat, lon = points(max(n, 7))
+    lat, lon = lat[:n], lon[:n]
+    got = enc.embed(lat=lat, lon=lon)
+    assert got.dtype == np.float32 and got.shape == (n, enc.info["dim"])
+    np.testing.assert_allclose(got, truth(lat, lon), atol=1e-5)
+
+
+def test_a_process_with_jax_and_numpy_alone_gives_them_too(exported, truth, tmp_path):
+    lat, lon = points(64)
+    np.save(tmp_path / "at.npy", np.stack([lat, lon], 1))
+    files = [exported, tmp_path / "at.npy", tmp_path / "z.npy"]
+    ran = subprocess.run(
+        [sys.executable, "-c", ALONE, *map(str, files)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": ""},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.returncode == 0, ran.stderr
+    np.testing.assert_allclose(np.load(tmp_path / "z.npy"), truth(lat, lon), atol=1e-5)
+
+
+def test_text_and_arrays_go_through_their_towers(enc):
+    assert enc.info["modalities"] == list(enc._about["towers"])
+    z = enc.embed(text=["A village in the Alps", "A port"])
+    assert z.shape == (2, enc.info["dim"])
+    np.testing.assert_allclose(np.linalg.norm(z, axis=1), 1, atol=1e-5)
+    ids = np.ones((3, *enc._about["towers"]["text"]["input"]["shape"]), np.int32)
+    assert enc.embed(text=ids).shape == (3, enc.info["dim"])
+
+
+def test_the_folder_has_card_hashes_and_licence(exported):
+    about = json.loads((exported / "config.json").read_text())
+    card = (exported / "README.md").read_text()
+    assert about["left_out"] == {}
+    for name, entry in about["files"].items():
+        assert entry["sha256"] in card and (exported / name).exists()
+    for words in ("out-of-scope", "license:", "SHA-256", "CC BY", "recall@10"):
+        assert words in card
+    assert cards.DATA_CARD.name in about["files"]
+
+
+def test_an_export_never_overwrites_and_leaves_no_half(trained, earth_tiny, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").touch()
+    with pytest.raises(ValueError, match="is there already"):
+        export.run(trained, tmp_path / "out", ("jax",), earth_tiny)
+    with pytest.raises(ValueError, match=r"--format.*'pth'.*jax"):
+        export.run(trained, tmp_path / "new", ("pth",), earth_tiny)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "finish", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            export.run(trained, tmp_path / "new", ("safetensors",), earth_tiny)
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize(
+    ("lat", "lon", "words"),
+    [
+        ([1.0, np.nan], [0, 0], "row 1.*nan.*no NaN"),
+        ([1.0, 120.0], [0, 10], "row 1: lat=120.*swapped"),
+        ([1.0], [700.0], "row 0.*lon in"),
+        (["1.0"], [2.0], "allowed: numbers"),
+        ([], [], "one place or more"),
+        ([1.0, 2.0], [1.0], "one latitude and one longitude"),
+    ],
+)
+def test_bad_coordinates_are_one_clear_error(lat, lon, words):
+    with pytest.raises(ValueError, match=words):
+        infer.coordinates(lat, lon)
+
+
+def test_swapped_coordinates_that_are_plausible_are_warned_of():
+    lon_of_asia, lat_of_asia = np.linspace(5, 89, 40), np.linspace(5, 60, 40)
+    with pytest.warns(UserWarning, match="swapped"):
+        infer.coordinates(
+            np.maximum(lon_of_asia, 89 * (np.arange(40) > 12)), lat_of_asia
+        )
+
+
+def test_unknown_altered_and_later_models_are_refused(exported, tmp_path, enc):
+    with pytest.raises(ValueError, match=r"'mars'.*allowed"):
+        unigeo_jax.load("mars")
+    with pytest.raises(ValueError, match=r"config\.json"):
+        unigeo_jax.load(tmp_path)
+    with pytest.raises(ValueError, match=r"no tower 'sound'.*coords"):
+        enc.embed(sound=[1])
+    with pytest.raises(ValueError, match="lat= and lon="):
+        enc.embed(lat=[1.0])
+    copy = tmp_path / "copy"
+    shutil.copytree(exported, copy)
+    data = bytearray((copy / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(data)
+    with pytest.raises(ValueError, match="altered or damaged"):
+        unigeo_jax.load(copy)
+    about = json.loads((copy / "config.json").read_text()) | {"format_version": 99}
+    (copy / "config.json").write_text(json.dumps(about))
+    with pytest.raises(ValueError, match=r"format version 99.*upgrade"):
+        unigeo_jax.load(copy)
+
+
+def test_a_model_inside_the_package_is_found_by_name(exported, monkeypatch, tmp_path):
+    shutil.copytree(exported, tmp_path / "models" / "earth")
+    monkeypatch.setattr(bundles, "__file__", str(tmp_path / "bundles.py"))
+    monkeypatch.chdir(tmp_path)
+    assert bundles.find("earth") == tmp_path / "models" / "earth"
+
+
+def test_search_is_exact_and_refuses_the_index_of_another_model(enc, tmp_path):
+    lat, lon = points(300)
+    z = enc.embed(lat=lat, lon=lon)
+    path = enc.save_index(tmp_path / "places", z)
+    rows, score = enc.search(z[:5], path, k=3)
+    want = np.argsort(-enc.similarity(z[:5], z), axis=1, kind="stable")[:, :3]
+    np.testing.assert_array_equal(rows[:, 0], want[:, 0])
+    np.testing.assert_allclose(score[:, 0], 1, atol=1e-5)
+    np.testing.assert_allclose(
+        score, np.take_along_axis(enc.similarity(z[:5], z), want, 1), atol=1e-6
+    )
+    pathlib.Path(f"{path}.json").write_text('{"model_id": "x", "sha256": "0"}')
+    with pytest.raises(ValueError, match="is of model x"):
+        enc.search(z[:1], path)
+
+
+def test_explain_names_the_nearest_training_places(enc):
+    first = enc.explain(lat=[0.0, 60.0], lon=[0.0, 20.0], k=2)
+    again = enc.explain(lat=first["lat"][:, 0], lon=first["lon"][:, 0], k=1)
+    np.testing.assert_array_equal(again["row"][:, 0], first["row"][:, 0])
+    np.testing.assert_allclose(again["km"], 0, atol=1e-3)
+    assert (np.diff(first["km"], axis=1) >= 0).all()
+
+
+def test_onnx_gives_the_models_vectors(trained, earth_tiny, truth, tmp_path):
+    pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    export.run(trained, tmp_path / "out", ("onnx",), earth_tiny)
+    session = runtime.InferenceSession(tmp_path / "out" / "coords.onnx")
+    for n in (1, 7, 1000):
+        lat, lon = (x[:n] for x in points())
+        x = np.stack([lat, lon], 1).astype(np.float32)
+        got = session.run(None, {"latlon": x})[0]
+        np.testing.assert_allclose(got, truth(lat, lon), atol=1e-5)

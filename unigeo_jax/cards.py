@@ -1,0 +1,148 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""The model card of an exported model, made from the run and nothing else."""
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+DATA_CARD = pathlib.Path(__file__).parent / "data" / "bundle" / "DATA_CARD.md"
+
+
+def scores(folder: pathlib.Path, step: int) -> dict[str, Any]:
+    """Results that lie in a workdir: of its last step, evaluate.py, distill.py."""
+    found = {}
+    for name, path in (
+        ("retrieval", folder / "eval" / f"{step}.json"),
+        ("evaluation", folder / "evaluation" / "results.json"),
+        ("fidelity", folder / "fidelity.json"),
+    ):
+        if path.exists():
+            found[name] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def write(about: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """Return the card, Markdown with the header that Hugging Face reads."""
+    head = (
+        f"---\nlibrary_name: unigeo_jax\nlicense: {about['licence']}\n"
+        "tags:\n- geospatial\n- location-encoder\n- feature-extraction\n---\n"
+    )
+    return head + "\n".join(
+        [
+            f"# {about['model_id']}\n",
+            _what(about),
+            "## Use\n\n" + _use(about),
+            "## Training data and licence\n\n" + _data(about),
+            "## Intended and out-of-scope use\n\n" + _scope(about),
+            "## Scores\n\n" + _scores(found),
+            "## Files\n\n" + _files(about),
+        ]
+    )
+
+
+def _what(about: Mapping[str, Any]) -> str:
+    left = "".join(
+        f"\nNot exported: {name} ({why}).\n" for name, why in about["left_out"].items()
+    )
+    return (
+        f"Vectors of {about['dim']} numbers for places on Earth, from"
+        f" {', '.join(about['towers'])}. Trained by unigeo_jax (commit"
+        f" {about['commit']}), step {about['step']}; exported by version"
+        f" {about['package_version']} in float32.\n{left}"
+    )
+
+
+def _use(about: Mapping[str, Any]) -> str:
+    return (
+        "```python\nimport unigeo_jax\n\nenc = unigeo_jax.load(PATH)\n"
+        "z = enc.embed(lat=[48.86], lon=[2.35])  # float32 (1, "
+        f"{about['dim']}), degrees WGS 84\n```\n"
+    )
+
+
+def _data(about: Mapping[str, Any]) -> str:
+    known = about["training_data"].startswith(("earth", "us_places"))
+    where = (
+        "DATA_CARD.md lists every source with licence and credit; some ask for credit"
+        " (CC BY), the article leads for share alike (CC BY-SA)."
+        if known
+        else "A dataset of the user's: its licences are known to who trained this."
+    )
+    return (
+        f"`{about['training_data']}`. {where} The code is Apache-2.0; the weights:"
+        f" `{about['licence']}`"
+        + (
+            ", see the licences of the data.\n"
+            if about["licence"] == "other"
+            else ".\n"
+        )
+    )
+
+
+def _scope(about: Mapping[str, Any]) -> str:
+    coarse = about["training_data"].startswith(("earth", "us_places"))
+    scale = (
+        " It was trained at region scale (7 km a pixel and more): it knows nothing of"
+        " streets, buildings or fields."
+        if coarse
+        else ""
+    )
+    return (
+        "For: features of places in statistics and machine learning, maps, search for"
+        f" similar places.{scale} Judge it on held-out regions, not on random rows.\n\n"
+        "Not for: decisions about single people or households, surveillance, locating"
+        " people by their pictures or texts, navigation, property-level prices or"
+        " risks. Places that the data describe thinly (poor, remote, little mapped) get"
+        " worse vectors; `explain` tells how far the nearest training place is.\n"
+    )
+
+
+def _scores(found: Mapping[str, Any]) -> str:
+    parts = []
+    for split, pairs in found.get("retrieval", {}).items():
+        if split in ("test", "val") and isinstance(pairs, dict):
+            parts.append(_retrieval(split, pairs))
+    tasks = found.get("evaluation", {}).get("downstream", {})
+    if tasks:
+        parts.append(_downstream(tasks))
+    if "fidelity" in found:
+        text = json.dumps(found["fidelity"], indent=1)
+        parts.append(f"Fidelity to the teacher:\n\n```json\n{text}\n```\n")
+    return "\n".join(filter(None, parts)) or "Not run.\n"
+
+
+def _retrieval(split: str, pairs: Mapping[str, Any]) -> str:
+    rows = [
+        f"| {pair} | {100 * score['recall@10']:.1f} | {score['median_km']:.0f}"
+        f" | {score['gallery']} |"
+        for pair, score in pairs.items()
+        if {"recall@10", "median_km", "gallery"} <= set(score)
+    ]
+    if not rows:
+        return ""
+    head = "| pair | recall@10, % | median km | gallery |\n|---|--:|--:|--:|\n"
+    return f"Retrieval, `{split}` (held-out blocks):\n\n{head}" + "\n".join(rows) + "\n"
+
+
+def _downstream(tasks: Mapping[str, Any]) -> str:
+    names = sorted({e for kinds in tasks.values() for e in kinds.get("blocked", {})})
+    rows = []
+    for task, kinds in tasks.items():
+        blocked = kinds.get("blocked", {})
+        cells = [
+            f"{blocked[n]['score']:.3f}" if n in blocked else "not run" for n in names
+        ]
+        metric = next(iter(blocked.values()), {}).get("metric", "")
+        rows.append(f"| {task}, {metric} | " + " | ".join(cells) + " |")
+    head = "| task | " + " | ".join(names) + " |\n|---|" + "--:|" * len(names) + "\n"
+    return f"Probes, blocked folds:\n\n{head}" + "\n".join(rows) + "\n"
+
+
+def _files(about: Mapping[str, Any]) -> str:
+    rows = [
+        f"| `{name}` | {entry['bytes']:,} | `{entry['sha256']}` |"
+        for name, entry in about["files"].items()
+    ]
+    return "| file | bytes | SHA-256 |\n|---|--:|---|\n" + "\n".join(rows) + "\n"

@@ -1,0 +1,228 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""A trained workdir as a model folder that needs no Flax and no dataset.
+
+One program a tower (jax.export: any number of rows, CPU, CUDA and TPU) takes the
+weights, which lie beside it once, as safetensors. Everything computes in float32 at
+the highest precision of matmuls, whatever the run computed in.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+from jax import export
+
+import unigeo_jax
+from unigeo_jax import bundles, cards, modalities, onnx_graph, train, workdir
+from unigeo_jax.data import datasets, pipeline, tokenizer
+from unigeo_jax.nn import layers
+
+FORMATS = ("jax", "safetensors", "onnx")
+PLATFORMS = ("cpu", "cuda", "tpu")
+WEIGHTS = "model.safetensors"
+COORDINATES = ("coords", "student")  # modality files that take (b, 2) degrees
+
+
+def run(
+    folder: pathlib.Path,
+    out: pathlib.Path,
+    formats: Sequence[str] = FORMATS,
+    data_dir: pathlib.Path | None = None,
+    name: str = "",
+    licence: str = "other",
+) -> dict[str, Any]:
+    """Write the newest checkpoint of the run in `folder` to `out`; return its config.
+
+    `out` appears whole, by a rename, and must not be there before. Formats: jax is the
+    programs, which need the weights (safetensors), onnx the coordinate encoders.
+
+    Raises:
+      ValueError: no such run or format, or `out` is there already.
+    """
+    if unknown := sorted(set(formats) - set(FORMATS)):
+        raise ValueError(f"--format: got {unknown}; allowed: {', '.join(FORMATS)}")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"--out {out}: is there already; allowed: a new folder")
+    config, params, step = train.restore_params(folder, data_dir)
+    constants = pipeline.constants(config, modalities.get, data_dir, 1)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = pathlib.Path(tempfile.mkdtemp(prefix=f".{out.name}.part-", dir=out.parent))
+    try:
+        about = describe(folder, config, step, name, licence)
+        towers(part, config, params, constants, formats, about)
+        places(part, config, data_dir, about)
+        if (folder / "domain.npz").exists():
+            shutil.copy(folder / "domain.npz", part)
+        finish(part, folder, about)
+        part.chmod(0o755)
+        os.replace(part, out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return about
+
+
+def describe(
+    folder: pathlib.Path, config: Any, step: int, name: str, licence: str
+) -> dict[str, Any]:
+    """What config.json says but for towers and files."""
+    about = workdir.read_about(folder)
+    return {
+        "library": "unigeo_jax",
+        "format_version": bundles.FORMAT,
+        "package_version": unigeo_jax.__version__,
+        "model_id": name or config.name,
+        "licence": licence,
+        "dim": config.dim,
+        "step": step,
+        "training_data": f"{config.data.name}:{config.data.split}",
+        "commit": about.get("commit"),
+        "versions": about.get("versions"),
+        "weights": WEIGHTS,
+        "training": json.loads(config.to_json()),
+    }
+
+
+def towers(
+    part: pathlib.Path,
+    config: Any,
+    params: Mapping[str, Any],
+    constants: Mapping[str, Any],
+    formats: Sequence[str],
+    about: dict[str, Any],
+) -> None:
+    """Write weights and programs, and enter each tower, or why it is missing."""
+    arrays, about["towers"], about["left_out"] = {}, {}, {}
+    for name, tower in config.towers.items():
+        shared = config.get("share_image_towers", False) and name == "street"
+        of_tower = {"params": params["aerial" if shared else name]}
+        if constants.get(name):
+            of_tower["constants"] = constants[name]
+        weights = {f"{name}.{k}": v for k, v in flatten(of_tower).items()}
+        if drawn(tower):
+            about["left_out"][name] = "it draws neighbours, which needs the graph"
+            continue
+        function, spec = embedder(config, name, of_tower)
+        entry = {"module": tower.module or name, "dim": config.dim}
+        entry |= {"data": json.loads(tower.data.to_json()), "weights": sorted(weights)}
+        entry |= {"input": jax.tree.map(_leaf, spec), "program": f"{name}.jax"}
+        if "jax" in formats:
+            (part / entry["program"]).write_bytes(program(function, weights, spec))
+        if "onnx" in formats and entry["module"] in COORDINATES:
+            entry["onnx"] = f"{name}.onnx"
+            with_weights = functools.partial(function, weights)
+            onnx_graph.write(part / entry["onnx"], with_weights, about)
+        if vocabulary := _vocabulary(tower.data):
+            entry["vocabulary"] = f"{name}.vocabulary"
+            shutil.copyfile(vocabulary, part / entry["vocabulary"])
+        arrays |= weights
+        about["towers"][name] = entry
+    safetensors.numpy.save_file(arrays, part / WEIGHTS, {"format": "np"})
+
+
+def embedder(
+    config: Any, name: str, variables: Any
+) -> tuple[Callable[[Mapping[str, Any], Any], jax.Array], Any]:
+    """(weights by flat name, x) -> float32 (b, d), and one example of x, zeros.
+
+    Unit vectors; of a distilled student what its `output` says.
+    """
+    tower = config.towers[name]
+    module = modalities.get(tower.module or name)
+    net = module.Encoder(**{"dim": config.dim, "dtype": jnp.float32, **tower.net})
+    data = tower.data.to_dict()
+    if "fanout" in data:
+        data["fanout"] = ()  # the whole graph is at hand: nothing is drawn
+    structure = jax.tree.structure(variables)
+    keys = list(flatten(variables))
+
+    def embed(weights: Mapping[str, Any], x: Any) -> jax.Array:
+        leaves = [weights[f"{name}.{key}"] for key in keys]
+        with jax.default_matmul_precision("highest"):
+            z_bd = net.apply(jax.tree.unflatten(structure, leaves), x, False)
+        z_bd = jnp.asarray(z_bd)
+        if config.task == "distillation":
+            return z_bd.astype(jnp.float32)
+        return layers.l2_normalise(z_bd)
+
+    return embed, module.spec(**data)
+
+
+def drawn(tower: Any) -> bool:
+    """Whether a tower of a graph attends over neighbours that a sampler draws."""
+    if not tower.data.get("fanout"):
+        return False
+    return tower.net.kind != "lightgcn" or not tower.data.get("whole", True)
+
+
+def program(function: Callable, weights: Mapping[str, Any], spec: Any) -> bytes:
+    """Serialise (weights, x) -> (b, d) with a symbolic number of rows."""
+    (rows,) = export.symbolic_shape("b")
+    x = jax.tree.map(lambda a: jax.ShapeDtypeStruct((rows, *a.shape), a.dtype), spec)
+    held = {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in weights.items()}
+    exported = export.export(jax.jit(function), platforms=PLATFORMS)(held, x)
+    return bytes(exported.serialize())
+
+
+def flatten(tree: Any) -> dict[str, np.ndarray]:
+    """Arrays by the dotted path to them, in the order of jax.tree."""
+    found, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf)
+        for path, leaf in found
+    }
+
+
+def places(
+    part: pathlib.Path, config: Any, data_dir: pathlib.Path | None, about: dict
+) -> None:
+    """Keep where the training places lie, if their dataset is on this machine."""
+    try:
+        folder = datasets.find(config.data.name, data_dir)
+        with np.load(folder / f"index-{config.data.split}.npz") as index:
+            found = {k: index[k].astype(np.float32) for k in ("lat", "lon")}
+    except (OSError, ValueError, KeyError):
+        about["places"] = None
+        return
+    about["places"] = "places.safetensors"
+    safetensors.numpy.save_file(found, part / about["places"])
+
+
+def finish(part: pathlib.Path, folder: pathlib.Path, about: dict[str, Any]) -> None:
+    """Add card, hashes and, last, config.json."""
+    if about["training_data"].startswith(("earth", "us_places")):
+        shutil.copyfile(cards.DATA_CARD, part / "DATA_CARD.md")
+    about["files"] = hashes(part)
+    card = cards.write(about, cards.scores(folder, about["step"]))
+    (part / "README.md").write_text(card, encoding="utf-8")
+    text = json.dumps(about, indent=1) + "\n"
+    (part / "config.json").write_text(text, encoding="utf-8")
+
+
+def hashes(part: pathlib.Path) -> dict[str, dict[str, Any]]:
+    """{file: {"sha256", "bytes"}} of a folder."""
+    out = {}
+    for path in sorted(part.iterdir()):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        out[path.name] = {"sha256": digest, "bytes": path.stat().st_size}
+    return out
+
+
+def _leaf(zeros: np.ndarray) -> dict[str, Any]:
+    return {"dtype": str(zeros.dtype), "shape": list(zeros.shape)}
+
+
+def _vocabulary(data: Any) -> pathlib.Path | None:
+    if "vocab" not in data:
+        return None
+    return pathlib.Path(data.vocab) if data.vocab else tokenizer.VOCABULARY

@@ -1,0 +1,331 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""An exported model: `load(path).embed(lat=, lon=)`. Imports jax and numpy only.
+
+A program is compiled once for each bucket of sizes; its rows are split over the local
+devices. Letters: `n` places, `d` embedding, `q` queries, `k` hits.
+"""
+
+import functools
+import json
+import pathlib
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax import export
+from jax.sharding import AxisType, Mesh
+from jax.sharding import PartitionSpec as P
+
+from unigeo_jax import bundles
+
+BUCKETS = (1, 8, 64, 512, 4096)  # rows; features of the last stay in a CPU's cache
+COORDS = "coords"
+EARTH_KM = 6371.0088
+
+
+def load(path: str | pathlib.Path) -> "Model":
+    """Open a model folder, or a model that comes with the package by its name.
+
+    The files are checked by hash, and one point is embedded, so that the first call is
+    as fast as the others. Raises ValueError: no such model, a half-written or altered
+    folder, or one of a later version.
+    """
+    folder = bundles.find(path)
+    about = bundles.read_config(folder)
+    bundles.check_hashes(folder, about, [about["weights"]])
+    model = Model(folder, about, bundles.read_safetensors(folder / about["weights"]))
+    if COORDS in about["towers"]:
+        model.embed(lat=[0.0], lon=[0.0])
+    return model
+
+
+class Model:
+    """An exported model. `info`: dim, towers, training data, version, commit, hash."""
+
+    def __init__(
+        self, folder: pathlib.Path, about: dict, weights: Mapping[str, np.ndarray]
+    ) -> None:
+        self._folder, self._about, self._weights = folder, about, weights
+        self._devices = jax.local_devices()
+        self._meshes: dict[int, Mesh] = {}
+        self._run = functools.cache(self._compiled)
+        self.info = {
+            key: about.get(key)
+            for key in (
+                *("model_id", "dim", "training_data", "package_version", "commit"),
+                *("step", "licence"),
+            )
+        } | {
+            "modalities": list(about["towers"]),
+            "sha256": about["files"][about["weights"]]["sha256"],
+        }
+
+    def embed(self, *, lat: Any = None, lon: Any = None, **values: Any) -> np.ndarray:
+        """Embed places by coordinates, or by one other modality: float32 (n, d).
+
+        lat, lon: degrees, WGS 84, numbers or sequences of them; longitudes beyond 180
+          wrap. Or one name of a tower with a value a place: `text=["..."]`, `aerial=`
+          uint8 (n, height, width, 3), or what the tower takes, as config.json says.
+
+        Raises ValueError: NaN, out of range, text, nothing, or no such tower; it names
+        the first row. Warns where lat and lon seem to be swapped.
+        """
+        given = {k: v for k, v in {"lat": lat, "lon": lon}.items() if v is not None}
+        if (values and given) or len(values) > 1 or not (values or len(given) == 2):
+            raise ValueError(
+                f"embed: got {', '.join([*given, *values]) or 'nothing'}; allowed: lat="
+                f" and lon=, or one of {', '.join(self._about['towers'])}"
+            )
+        if given:
+            return self._embed(COORDS, coordinates(lat, lon))
+        ((name, value),) = values.items()
+        return self._embed(name, self._inputs(name, value))
+
+    def similarity(self, a_nd: np.ndarray, b_nd: np.ndarray) -> np.ndarray:
+        """Cosine similarity of all pairs, float32 (n, m)."""
+        a_nd, b_nd = (np.atleast_2d(np.asarray(x, np.float32)) for x in (a_nd, b_nd))
+        return unit(a_nd) @ unit(b_nd).T
+
+    def save_index(self, path: str | pathlib.Path, z_nd: np.ndarray) -> pathlib.Path:
+        """Write vectors for `search`: PATH, .npy, and PATH.json, which names the model.
+
+        The array comes last and by a rename: half an index is never found.
+        """
+        path = pathlib.Path(path).with_suffix(".npy")
+        part = path.with_suffix(".part.npy")
+        np.save(part, unit(np.asarray(z_nd, np.float32)), allow_pickle=False)
+        about = {key: self.info[key] for key in ("model_id", "sha256")}
+        pathlib.Path(f"{path}.json").write_text(json.dumps(about), encoding="utf-8")
+        part.replace(path)
+        return path
+
+    def search(
+        self, z_qd: np.ndarray, index: str | pathlib.Path | np.ndarray, k: int = 10
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The k nearest rows of an index by cosine, exact: rows int64, values (q, k).
+
+        index: a path that `save_index` wrote, read memory-mapped, or vectors (n, d).
+        Raises ValueError for an index of another model, or of another width.
+        """
+        rows_nd = index if isinstance(index, np.ndarray) else self._open(index)
+        z_qd = unit(np.atleast_2d(np.asarray(z_qd, np.float32)))
+        if rows_nd.ndim != 2 or rows_nd.shape[1] != z_qd.shape[1] or k < 1:
+            raise ValueError(
+                f"search: index {rows_nd.shape}, queries {z_qd.shape}, k={k}; allowed:"
+                " the same width, k of 1 or more"
+            )
+        stored = not isinstance(index, np.ndarray)
+        best = np.empty((len(z_qd), 0), np.float32)
+        at = np.empty((len(z_qd), 0), np.int64)
+        step = 1 << 16
+        for first in range(0, len(rows_nd), step):
+            part = np.asarray(rows_nd[first : first + step], np.float32)
+            scores = z_qd @ (part if stored else unit(part)).T
+            numbers = np.broadcast_to(np.arange(len(part)) + first, scores.shape)
+            best = np.concatenate([best, scores], axis=1)
+            at = np.concatenate([at, numbers], axis=1)
+            order = np.argsort(-best, axis=1, kind="stable")[:, :k]
+            best = np.take_along_axis(best, order, axis=1)
+            at = np.take_along_axis(at, order, axis=1)
+        return at, best
+
+    def explain(self, *, lat: Any, lon: Any, k: int = 5) -> dict[str, np.ndarray]:
+        """The k nearest training places of each point: row, lat, lon and km, (n, k).
+
+        An answer far from every training place is an extrapolation. Raises ValueError
+        where the model was exported without its places.
+        """
+        name = self._about.get("places")
+        if not name:
+            raise ValueError(f"explain: model {self._folder} has no training places")
+        bundles.check_hashes(self._folder, self._about, [name])
+        places = bundles.read_safetensors(self._folder / name)
+        known_n3 = _sphere(np.stack([places["lat"], places["lon"]], axis=1))
+        k = min(k, len(known_n3))
+        rows, km = [], []
+        for part in _chunks(coordinates(lat, lon), 256):
+            points = _sphere(part)
+            near = np.argpartition(-(points @ known_n3.T), k - 1, axis=1)[:, :k]
+            chord = np.linalg.norm(known_n3[near] - points[:, None], axis=-1)
+            distance = 2 * EARTH_KM * np.arcsin(np.minimum(chord / 2, 1.0))
+            order = np.argsort(distance, axis=1)
+            rows.append(np.take_along_axis(near, order, axis=1))
+            km.append(np.take_along_axis(distance, order, axis=1))
+        row, away = np.concatenate(rows), np.concatenate(km)
+        found = {"lat": places["lat"][row], "lon": places["lon"][row]}
+        return {"row": row, **found, "km": away}
+
+    def _open(self, path: str | pathlib.Path) -> np.ndarray:
+        path = pathlib.Path(path).with_suffix(".npy")
+        about = json.loads(pathlib.Path(f"{path}.json").read_text(encoding="utf-8"))
+        if about["sha256"] != self.info["sha256"]:
+            raise ValueError(
+                f"search: {path} is of model {about['model_id']}, SHA-256"
+                f" {about['sha256']}; allowed: {self.info['sha256']}"
+            )
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+
+    def _inputs(self, name: str, value: Any) -> Any:
+        """What a tower takes: as it is where it fits, else read as in training."""
+        tower = self._tower(name)
+        spec = tower["input"]
+        leaves = spec if isinstance(spec, dict) and "dtype" not in spec else {"": spec}
+        arrays = value if isinstance(value, Mapping) else {"": value}
+        if len(leaves) == 1 and "" in arrays:
+            arrays = {next(iter(leaves)): arrays[""]}
+        if set(arrays) == set(leaves):
+            arrays = {k: np.asarray(v) for k, v in arrays.items()}
+            if all(_fits(arrays[k], leaves[k]) for k in leaves):
+                cast = {k: v.astype(leaves[k]["dtype"]) for k, v in arrays.items()}
+                return cast.get("", cast)
+        if isinstance(value, str | Mapping) or not len(value):
+            raise ValueError(
+                f"embed: {name} got {type(value).__name__}; allowed: one or more values"
+                f" in a sequence, or arrays {spec} with one row a place"
+            )
+        from unigeo_jax import inputs
+
+        names = [tower["vocabulary"]] if tower.get("vocabulary") else []
+        bundles.check_hashes(self._folder, self._about, names)
+        return inputs.read(name, tower, self._folder, value)
+
+    def _tower(self, name: str) -> dict[str, Any]:
+        towers = self._about["towers"]
+        if name not in towers:
+            raise ValueError(
+                f"embed: no tower {name!r} in {self._folder}; allowed:"
+                f" {', '.join(towers)}"
+            )
+        return towers[name]
+
+    def _embed(self, name: str, x: Any) -> np.ndarray:
+        """Every chunk is on its way before the first one is waited for."""
+        call = self._run(name)
+        rows = len(jax.tree.leaves(x)[0])
+        step = BUCKETS[-1] * len(self._devices)
+        out, running = np.empty((rows, self._tower(name)["dim"]), np.float32), []
+        for first in range(0, rows, step):
+            part = jax.tree.map(lambda a, f=first: a[f : f + step], x)
+            running.append((first, min(step, rows - first), call(part)))
+            if len(running) > 2:
+                _keep(out, *running.pop(0))
+        for done in running:
+            _keep(out, *done)
+        return out
+
+    def _compiled(self, name: str) -> Any:
+        """Read a program and return x -> (rows of a bucket, d), run on the devices."""
+        tower = self._tower(name)
+        bundles.check_hashes(self._folder, self._about, [tower["program"]])
+        blob = bytearray((self._folder / tower["program"]).read_bytes())
+        program = export.deserialize(blob)
+        weights = {key: self._weights[key] for key in tower["weights"]}
+        weights = jax.device_put(weights, self._devices[0])
+        spread: dict[int, Any] = {}
+
+        def one(x: Any) -> jax.Array:
+            return single(weights, x)
+
+        single = jax.jit(program.call)
+
+        def call(x: Any) -> jax.Array:
+            rows, count = len(jax.tree.leaves(x)[0]), len(self._devices)
+            if rows <= BUCKETS[-1] or count == 1:
+                size = next(b for b in BUCKETS if b >= rows)
+                return one(_pad(x, size))
+            if not spread:
+                mesh = jax.make_mesh(
+                    (count,), ("rows",), (AxisType.Auto,), devices=self._devices
+                )
+                specs = {"in_specs": (P(), P("rows")), "out_specs": P("rows")}
+                mapped = jax.shard_map(
+                    program.call, mesh=mesh, check_vma=False, **specs
+                )
+                whole = jax.sharding.NamedSharding(mesh, P())
+                spread[0] = jax.jit(mapped)
+                spread[1] = jax.device_put(weights, whole)
+            return spread[0](spread[1], _pad(x, BUCKETS[-1] * count))
+
+        return call
+
+
+def coordinates(lat: Any, lon: Any) -> np.ndarray:
+    """Check degrees and return them as float32 (n, 2) [lat, lon], wrapped.
+
+    Raises ValueError naming the first bad row; warns where they seem to be swapped.
+    """
+    try:
+        lat_n, lon_n = (np.atleast_1d(np.asarray(x)) for x in (lat, lon))
+        if lat_n.dtype.kind not in "iuf" or lon_n.dtype.kind not in "iuf":
+            raise TypeError(f"{lat_n.dtype} and {lon_n.dtype}")
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"lat, lon: got {error}; allowed: numbers, degrees WGS 84"
+        ) from error
+    if lat_n.ndim != 1 or lat_n.shape != lon_n.shape or not len(lat_n):
+        raise ValueError(
+            f"lat, lon: got shapes {lat_n.shape} and {lon_n.shape}; allowed: one"
+            " latitude and one longitude a place, one place or more"
+        )
+    lat_n, lon_n = lat_n.astype(np.float64), lon_n.astype(np.float64)
+    bad_n = ~((np.abs(lat_n) <= 90.0) & (np.abs(lon_n) <= 540.0))
+    if bad_n.any():
+        row = int(np.flatnonzero(bad_n)[0])
+        finite_n = bad_n & np.isfinite(lat_n) & np.isfinite(lon_n)
+        swapped = (np.abs(lon_n) <= 90.0).all() and finite_n.sum() == bad_n.sum()
+        raise ValueError(
+            f"row {row}: lat={lat_n[row]}, lon={lon_n[row]} ({bad_n.sum()} such rows);"
+            " allowed: lat in [-90, 90], lon in [-540, 540] degrees, no NaN"
+            + ("; are lat and lon swapped?" if swapped else "")
+        )
+    polar = len(lat_n) >= 20 and np.median(np.abs(lat_n)) > 66 and np.ptp(lat_n) > 60
+    if polar and np.abs(lon_n).max() <= 75:
+        warnings.warn(
+            "most latitudes are polar and all longitudes within 75 degrees: are"
+            " lat and lon swapped?",
+            stacklevel=3,
+        )
+    beyond_n = np.abs(lon_n) > 180.0
+    lon_n = np.where(beyond_n, (lon_n + 180.0) % 360.0 - 180.0, lon_n)
+    return np.stack([lat_n, lon_n], axis=1).astype(np.float32)
+
+
+def unit(z_nd: np.ndarray) -> np.ndarray:
+    """Rows divided by their norm; a row of zeros stays."""
+    return z_nd / np.maximum(np.linalg.norm(z_nd, axis=1, keepdims=True), 1e-12)
+
+
+def _keep(out: np.ndarray, first: int, rows: int, z: jax.Array) -> None:
+    out[first : first + rows] = np.asarray(z)[:rows]
+
+
+def _pad(x: Any, rows: int) -> Any:
+    """Fill up to `rows` with the first row, which is always a valid one."""
+
+    def fill(a: np.ndarray) -> np.ndarray:
+        more = rows - len(a)
+        return np.concatenate([a, np.repeat(a[:1], more, axis=0)]) if more else a
+
+    return jax.tree.map(fill, x)
+
+
+def _fits(array: np.ndarray, leaf: Mapping[str, Any]) -> bool:
+    kinds = array.dtype.kind in "iu" and np.dtype(leaf["dtype"]).kind in "iu"
+    same = array.dtype == np.dtype(leaf["dtype"])
+    floats = array.dtype.kind == "f" and np.dtype(leaf["dtype"]).kind == "f"
+    shape = array.ndim > 0 and len(array) > 0 and list(array.shape[1:]) == leaf["shape"]
+    return shape and (kinds or same or floats)
+
+
+def _sphere(latlon: np.ndarray) -> np.ndarray:
+    lat, lon = np.deg2rad(latlon.astype(np.float64)).T
+    flat = np.cos(lat)
+    return np.stack([flat * np.cos(lon), flat * np.sin(lon), np.sin(lat)], axis=1)
+
+
+def _chunks(x: np.ndarray, rows: int) -> Iterator[np.ndarray]:
+    for first in range(0, len(x), rows):
+        yield x[first : first + rows]
