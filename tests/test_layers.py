@@ -59,6 +59,7 @@ ARROWS: dict[str, set[str]] = {
     "infer": {"bundles", "inputs"},
     "cards": set(),
     "embed_table": set(),
+    "geo_embedder": set(),
     "onnx_graph": set(),
     "models": set(),
     "export": {

@@ -52,7 +52,7 @@ class Model:
         self._devices = jax.local_devices()
         self._meshes: dict[int, Mesh] = {}
         self._run = functools.cache(self._compiled)
-        self.info = {
+        self.info: dict[str, Any] = {
             key: about.get(key)
             for key in (
                 *("model_id", "dim", "training_data", "package_version", "commit"),

@@ -1,0 +1,56 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""A scikit-learn transformer: columns lat and lon become features in a Pipeline."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+
+import unigeo_jax
+
+
+class GeoEmbedder(TransformerMixin, BaseEstimator):
+    """Embed coordinates with an exported model; there is nothing to fit.
+
+    model: a folder or name for `unigeo_jax.load`, or what it returned. X: (n, 2)
+    numbers [lat, lon] in degrees WGS 84, or a table with columns `lat` and `lon`.
+    Gives float32 (n, d). Raises ValueError as `Model.embed` does.
+    """
+
+    def __init__(self, model: Any = "earth", lat: str = "lat", lon: str = "lon"):
+        self.model, self.lat, self.lon = model, lat, lon
+
+    def fit(self, X: Any, y: Any = None) -> "GeoEmbedder":
+        """Open the model; X and y are not looked at."""
+        del X, y
+        self.model_ = (
+            self.model if hasattr(self.model, "embed") else unigeo_jax.load(self.model)
+        )
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Return the vectors of the rows of X, float32 (n, d)."""
+        if hasattr(X, "columns"):
+            if missing := [c for c in (self.lat, self.lon) if c not in X.columns]:
+                raise ValueError(
+                    f"GeoEmbedder: columns {missing} are missing; got {list(X.columns)}"
+                )
+            return self.model_.embed(
+                lat=np.asarray(X[self.lat]), lon=np.asarray(X[self.lon])
+            )
+        X = np.asarray(X)
+        if X.ndim != 2 or X.shape[1] != 2:
+            raise ValueError(
+                f"GeoEmbedder: got shape {X.shape}; allowed: (n, 2), lat and lon"
+            )
+        return self.model_.embed(lat=X[:, 0], lon=X[:, 1])
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return place_0, place_1, ..."""
+        del input_features
+        names = [f"place_{i}" for i in range(self.model_.info["dim"])]
+        return np.array(names, dtype=object)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
