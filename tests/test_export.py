@@ -16,6 +16,7 @@ import pytest
 import unigeo_jax
 from configs import unified
 from unigeo_jax import bundles, cards, export, infer, sharding, tasks, train
+from unigeo_jax.modalities import student
 
 ROOT = pathlib.Path(__file__).parents[1]
 TOWERS = ("text", "demographics", "coords")
@@ -227,3 +228,34 @@ def test_onnx_gives_the_models_vectors(trained, earth_tiny, truth, tmp_path):
         x = np.stack([lat, lon], 1).astype(np.float32)
         got = session.run(None, {"latlon": x})[0]
         np.testing.assert_allclose(got, truth(lat, lon), atol=1e-5)
+
+
+def test_a_tower_of_a_graph_becomes_a_table_of_its_nodes():
+    weights = {"m.table": np.arange(12, dtype=np.float32).reshape(4, 3)}
+    twice = lambda weights, x: 2 * weights["m.table"][x["node"]]  # noqa: E731
+    look_up, kept = export.tabulated("m", twice, weights, 4)
+    assert list(kept) == ["m.nodes"]
+    found = np.asarray(look_up(kept, {"node": np.array([3, 0, 9], np.int32)}))
+    np.testing.assert_array_equal(found[:2], 2 * weights["m.table"][[3, 0]])
+    assert np.isnan(found[2]).all()
+
+
+@pytest.mark.parametrize("levels", [0, 6])
+def test_a_student_exports_for_any_number_of_rows(draw, levels):
+    options = {"levels": levels, "sigmas": (1.0, 64.0), "frequencies": 4}
+    net = student.Encoder(5, widths=(8,), **options)
+    latlon = np.array([[10.0, 20.0], [-89.0, 180.0], [0.0, -180.0]], np.float32)
+    variables = draw(net, latlon)
+    weights = export.flatten(variables)
+    structure = jax.tree.structure(variables)
+
+    def embed(weights, x):
+        return net.apply(jax.tree.unflatten(structure, [*weights.values()]), x)
+
+    held = {str(i).zfill(3): v for i, v in enumerate(weights.values())}
+    data = export.program(embed, held, np.zeros(2, np.float32))
+    loaded = jax.export.deserialize(bytearray(data))
+    for rows in (latlon, latlon[:1]):
+        np.testing.assert_allclose(
+            loaded.call(held, rows), net.apply(variables, rows), atol=1e-5
+        )

@@ -113,6 +113,9 @@ def towers(
             about["left_out"][name] = "it draws neighbours, which needs the graph"
             continue
         function, spec = embedder(config, name, of_tower)
+        if "rows" in of_tower.get("constants", {}):
+            nodes = len(of_tower["constants"]["edges_n"])
+            function, weights = tabulated(name, function, weights, nodes)
         entry = {"module": tower.module or name, "dim": config.dim}
         entry |= {"data": json.loads(tower.data.to_json()), "weights": sorted(weights)}
         entry |= {"input": jax.tree.map(_leaf, spec), "program": f"{name}.jax"}
@@ -156,6 +159,23 @@ def embedder(
         return layers.l2_normalise(z_bd)
 
     return embed, module.spec(**data)
+
+
+def tabulated(
+    name: str, function: Callable, weights: Mapping[str, Any], nodes: int
+) -> tuple[Callable, dict[str, np.ndarray]]:
+    """The same tower and weights, as a table of the vectors of all nodes of its graph.
+
+    The graph does not change, so propagation is done once, here: its sparse product
+    has no portable program. A node beyond the graph gives NaN.
+    """
+    key = f"{name}.nodes"
+    table_nd = jax.jit(function)(weights, {"node": np.arange(nodes, dtype=np.int32)})
+
+    def look_up(weights: Mapping[str, Any], x: Any) -> jax.Array:
+        return jnp.take(weights[key], x["node"], axis=0, mode="fill")
+
+    return look_up, {key: np.asarray(table_nd)}
 
 
 def drawn(tower: Any) -> bool:

@@ -95,5 +95,5 @@ class Encoder(nn.Module):
             x_bkw = tokens(latlon_b2)
             height = [math.sqrt(2) * sigma**-self.fade for sigma in self.sigmas]
             x_bkw *= jnp.asarray(height, x_bkw.dtype)[None, :, None]
-            found.append(x_bkw.reshape(len(x_bkw), -1))
+            found.append(x_bkw.reshape(x_bkw.shape[0], -1))
         return jnp.concatenate(found, axis=-1)

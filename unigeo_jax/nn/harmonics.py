@@ -47,7 +47,8 @@ def real_harmonics(latlon: Any, levels: int, m0_pi: bool = False) -> Any:
             return np.concatenate([whole(rows) for rows in padded])[:b]
         return jax.lax.map(whole, padded).reshape(-1, levels**2)[:b]
 
-    if len(latlon_b2) <= BLOCK:
+    count: Any = latlon_b2.shape[0]
+    if not isinstance(count, int) or count <= BLOCK:  # unknown yet to jax.export
         out = whole(latlon_b2)
     elif xp is np:
         out = blocks(latlon_b2)
