@@ -32,10 +32,10 @@ def student(count: int, folder: str) -> protocol.Work:
     import jax
 
     from configs import distill as config_file
-    from unigeo_jax import distill, tasks, train
+    from unigeo_jax import distill, tasks, trained
 
     if folder:
-        config, params, _ = train.restore_params(pathlib.Path(folder))
+        config, params, *_ = trained.restore(pathlib.Path(folder))
     else:
         config: Any = config_file.get_config()
         config.dim, config.towers.coords.net.output = 128, "raw"

@@ -29,7 +29,6 @@ from absl import app, flags, logging
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 VARIANTS = {"pivot": "", "all_to_all": "all_to_all", "without": "without_mobility"}
-SPLITS = ("train", "val", "test", "near")
 REVEALED = ("demographics", "mobility", "population", "satellite", "text")
 SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of training.")
 CHOSEN = flags.DEFINE_list("variants", list(VARIANTS), "Of pivot, all_to_all, without.")
@@ -58,26 +57,12 @@ def trained(variant: str, seed: str) -> pathlib.Path:
 
 
 def embedded(folder: pathlib.Path) -> Any:
-    """Vectors of every place of every split, by tower."""
-    import jax
-
-    from unigeo_jax import galleries, modalities, sharding, train
-    from unigeo_jax.data import pipeline
-    from unigeo_jax.evals import nodes
+    """Unit vectors of every place of every split, by tower."""
+    from unigeo_jax import distill, workdir
 
     data_dir = pathlib.Path(DATA_DIR.value) if DATA_DIR.value else None
-    config, params, _ = train.restore_params(folder, data_dir)
-    with config.unlocked():
-        config.eval.splits, config.eval.gallery = SPLITS, sys.maxsize
-        config.eval.batch = 1024
-
-    mesh = sharding.make_mesh(devices=jax.local_devices()[:1])
-    readers = pipeline.readers(config.towers, modalities.get)
-    shared = pipeline.constants(config, modalities.get, data_dir, mesh.size)
-    run = train.prepare(config, mesh, pipeline.example_batch(readers), shared)
-    constants = sharding.place(shared, mesh)
-    embed = galleries.make(config, mesh, run.task, readers, data_dir, constants)
-    return nodes.join(embed(params).values())
+    towers = tuple(workdir.read_about(folder)["config"].towers)
+    return distill.teacher_vectors(folder, towers, data_dir)[0]
 
 
 def main(argv: list[str]) -> None:

@@ -28,6 +28,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from launch import errors
+
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "FILE.py[:arguments]", lock_config=True
 )
@@ -56,12 +58,8 @@ def read_flags(argv: list[str]) -> list[str]:
         if SLICES.value < 1:
             raise ValueError(f"--slices: got {SLICES.value}; allowed: 1 or more")
         _ = CONFIG.value.name, read_topology(TOPOLOGY.value)
-    except (AttributeError, KeyError) as error:
-        text = str(error).replace("\\n", "; ").replace("\\'", "").strip("'")
-        sys.exit(fail(f"unknown config key {text}", 2))
-    except (flags.Error, ValueError, OSError) as error:
-        text = str(error).strip()
-        sys.exit(fail(text.splitlines()[-1] if "Traceback" in text else text, 2))
+    except errors.USAGE as error:
+        errors.usage(error)
     return rest
 
 
@@ -82,18 +80,12 @@ def read_topology(text: str | None) -> tuple[str, list[int]]:
     )
 
 
-def fail(error: object, code: int) -> int:
-    """Prints the error and returns the exit code."""
-    print(f"error: {error}", file=sys.stderr)
-    return code
-
-
 def main(argv: list[str]) -> None:
     del argv
     logging.set_verbosity(logging.WARNING)
     if importlib.util.find_spec("libtpu") is None:
         missing = "libtpu is not installed: pip install 'unigeo-jax[tpu]'"
-        sys.exit(fail(missing, 1))
+        sys.exit(errors.fail(missing, 1))
     chip, shape = read_topology(TOPOLOGY.value)
     devices = topology_devices(chip, shape, SLICES.value)
 
@@ -111,7 +103,7 @@ def main(argv: list[str]) -> None:
 
         if isinstance(error, jax.errors.JAXTypeError):
             raise
-        sys.exit(fail(error, 1))
+        sys.exit(errors.fail(error, 1))
     about = {
         "config": config.name,
         "topology": TOPOLOGY.value,
@@ -153,7 +145,7 @@ def topology_devices(chip: str, shape: list[int], slices: int) -> list:
         found = topologies.get_topology_desc(name, platform="tpu", **options)
     except jax.errors.JaxRuntimeError as error:
         said = str(error).splitlines()[0]
-        sys.exit(fail(f"--topology: got {TOPOLOGY.value}; libtpu: {said}", 2))
+        sys.exit(errors.fail(f"--topology: got {TOPOLOGY.value}; libtpu: {said}", 2))
     return found.devices
 
 

@@ -22,6 +22,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from launch import errors
+
 DEFAULT = pathlib.Path(__file__).resolve().parents[1] / "configs" / "distill.py"
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "FILE.py[:arguments]", lock_config=True
@@ -51,19 +53,9 @@ def read_flags(argv: list[str]) -> list[str]:
             )
         if pathlib.Path(WORKDIR.value or "") == pathlib.Path(OUT.value or ""):
             raise ValueError("--out: got the teacher's folder; allowed: another one")
-    except (AttributeError, KeyError) as error:
-        text = str(error).replace("\\n", "; ").replace("\\'", "").strip("'")
-        sys.exit(fail(f"unknown config key {text}", 2))
-    except (flags.Error, ValueError, OSError) as error:
-        text = str(error).strip()
-        sys.exit(fail(text.splitlines()[-1] if "Traceback" in text else text, 2))
+    except errors.USAGE as error:
+        errors.usage(error)
     return rest
-
-
-def fail(error: object, code: int) -> int:
-    """Prints the error and returns the exit code."""
-    print(f"error: {error}", file=sys.stderr)
-    return code
 
 
 def main(argv: list[str]) -> None:
@@ -86,11 +78,11 @@ def main(argv: list[str]) -> None:
         print(stop, file=sys.stderr)
         sys.exit(75)
     except FloatingPointError as error:
-        sys.exit(fail(error, 4))
+        sys.exit(errors.fail(error, 4))
     except (ValueError, OSError) as error:
         if isinstance(error, jax.errors.JAXTypeError):
             raise
-        sys.exit(fail(error, 1))
+        sys.exit(errors.fail(error, 1))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from absl import app, flags, logging
 
+from launch import errors
+
 MODEL = flags.DEFINE_string("model", None, "Folder or name of a model.", required=True)
 INPUT = flags.DEFINE_string("input", None, "CSV or Parquet.", required=True)
 OUTPUT = flags.DEFINE_string("output", None, "GeoParquet.", required=True)
@@ -28,9 +30,7 @@ ROWS = flags.DEFINE_integer("rows", 65_536, "Rows a part.", lower_bound=1)
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        print(f"error: unexpected arguments: {' '.join(argv[1:])}", file=sys.stderr)
-        sys.exit(2)
+    errors.no_arguments(argv)
     logging.set_verbosity(logging.WARNING)
     import unigeo_jax
     from unigeo_jax import embed_table
@@ -45,8 +45,7 @@ def main(argv: list[str]) -> None:
             rows=ROWS.value,
         )
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(errors.fail(error, 1))
     print(f"{count:,} rows in {OUTPUT.value}")
 
 

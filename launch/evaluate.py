@@ -30,6 +30,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from absl import app, flags, logging
 
+from launch import errors
+
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a trained run.")
 TASKS = flags.DEFINE_multi_string("tasks", [], "Folders with tasks.json and CSVs.")
 PEERS = flags.DEFINE_list("peers", [], "Encoders beside ours: geoclip.")
@@ -79,29 +81,15 @@ def read_flags(argv: list[str]) -> list[str]:
         if unknown := sorted(set(PEERS.value) - {"geoclip"}):
             raise ValueError(f"--peers: got {', '.join(unknown)}; allowed: geoclip")
     except (flags.Error, ValueError) as error:
-        sys.exit(fail(error, 2))
+        errors.usage(error)
     return rest
-
-
-def fail(error: object, code: int) -> int:
-    """Prints the error and returns the exit code."""
-    print(f"error: {error}", file=sys.stderr)
-    return code
 
 
 class Run:
     """A workdir brought back: its newest parameters, fresh ones, and how to embed."""
 
     def __init__(self, folder: pathlib.Path, data_dir: pathlib.Path) -> None:
-        from unigeo_jax import (
-            checkpoint,
-            galleries,
-            modalities,
-            sharding,
-            train,
-            workdir,
-        )
-        from unigeo_jax.data import pipeline
+        from unigeo_jax import galleries, sharding, trained, workdir
 
         self.about = workdir.read_about(folder)
         self.config = self.about["config"]
@@ -110,22 +98,12 @@ class Run:
                 f"--workdir {folder}: towers {', '.join(self.config.towers)};"
                 " allowed: a run that has a tower named coords"
             )
-        kept = folder / "checkpoints"
-        self.step = max(checkpoint.steps(kept), default=None)
-        if self.step is None:
-            raise ValueError(f"--workdir {folder}: no checkpoint; train it first")
         mesh = sharding.make_mesh(**self.config.mesh)
-        readers = pipeline.readers(self.config.towers, modalities.get)
-        shared = pipeline.constants(self.config, modalities.get, data_dir, mesh.size)
-        example = pipeline.example_batch(readers)
-        prepared = train.prepare(self.config, mesh, example, shared)
-        saves = checkpoint.Checkpoints(kept, self.config.checkpoint.keep)
-        self.params = saves.restore_only(self.step, prepared.abstract.params, "params")
-        saves.close()
-        self.untrained = prepared.init().params
+        run = trained.restore(folder, data_dir, mesh)
+        self.step, self.params, self.untrained = run.step, run.params, run.fresh()
         self.galleries = galleries.make(
-            *(self.config, mesh, prepared.task, readers, data_dir),
-            sharding.place(shared, mesh),
+            *(self.config, mesh, run.task, run.readers, data_dir),
+            sharding.place(run.constants, mesh),
         )
 
     def embed_coords(self, params):
@@ -311,7 +289,7 @@ def main(argv: list[str]) -> None:
     except (ValueError, OSError) as error:
         if isinstance(error, jax.errors.JAXTypeError):
             raise
-        sys.exit(fail(error, 1))
+        sys.exit(errors.fail(error, 1))
 
 
 if __name__ == "__main__":

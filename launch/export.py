@@ -16,6 +16,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from absl import app, flags, logging
 
+from launch import errors
+
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 OUT = flags.DEFINE_string("out", None, "Folder to write.", required=True)
 FORMAT = flags.DEFINE_list("format", ["jax", "safetensors", "onnx"], "What to write.")
@@ -25,9 +27,7 @@ DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the datasets.")
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        print(f"error: unexpected arguments: {' '.join(argv[1:])}", file=sys.stderr)
-        sys.exit(2)
+    errors.no_arguments(argv)
     logging.set_verbosity(logging.WARNING)
     import jax
 
@@ -48,8 +48,7 @@ def main(argv: list[str]) -> None:
     except (ValueError, OSError) as error:
         if isinstance(error, jax.errors.JAXTypeError):
             raise
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(errors.fail(error, 1))
     for name, why in about["left_out"].items():
         print(f"{name}: not exported: {why}")
     print(f"in {out}: {', '.join([*about['files'], 'config.json README.md'])}")

@@ -16,6 +16,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from absl import app, flags, logging
 
+from launch import errors
+
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 OUT = flags.DEFINE_string("out", None, "Folder to write.", required=True)
 IMAGE = flags.DEFINE_string("image", "aerial", "Image tower: its name in the config.")
@@ -26,24 +28,23 @@ LAYOUT = flags.DEFINE_enum(
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        print(f"error: unexpected arguments: {' '.join(argv[1:])}", file=sys.stderr)
-        sys.exit(2)
+    errors.no_arguments(argv)
     logging.set_verbosity(logging.WARNING)
-    from unigeo_jax import train
-    from unigeo_jax.siglip import convert, trained
+    from unigeo_jax import trained
+    from unigeo_jax.siglip import convert
+    from unigeo_jax.siglip import trained as siglip
 
     folder, out = pathlib.Path(WORKDIR.value), pathlib.Path(OUT.value)
     try:
-        config, params, step = train.restore_params(folder)
-        weights = trained.towers_of(
-            config, params, IMAGE.value, TEXT.value, folder / f"checkpoints/{step}"
+        run = trained.restore(folder)
+        path = folder / f"checkpoints/{run.step}"
+        weights = siglip.towers_of(
+            run.config, run.params, IMAGE.value, TEXT.value, path
         )
         convert.convert(weights, out, LAYOUT.value)
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
-    print(f"step {step} of {folder}: {IMAGE.value} and {TEXT.value} are in {out}")
+        sys.exit(errors.fail(error, 1))
+    print(f"step {run.step} of {folder}: {IMAGE.value} and {TEXT.value} are in {out}")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from absl import app, flags
 
+from launch import errors
+
 WEIGHTS = flags.DEFINE_string("weights", None, "File or folder.", required=True)
 OUT = flags.DEFINE_string("out", None, "Folder to write.", required=True)
 LAYOUT = flags.DEFINE_enum(
@@ -40,17 +42,14 @@ def say(sizes: dict) -> None:
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        print(f"error: unexpected arguments: {' '.join(argv[1:])}", file=sys.stderr)
-        sys.exit(2)
+    errors.no_arguments(argv)
     from unigeo_jax.siglip import convert, files
 
     try:
         weights = files.open_weights(WEIGHTS.value)
         say(convert.convert(weights, pathlib.Path(OUT.value), LAYOUT.value))
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(errors.fail(error, 1))
     print(f"in {OUT.value}: model.safetensors config.json ({LAYOUT.value})")
 
 

@@ -25,6 +25,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from absl import app, flags
 
+from launch import errors
+
 PLACES = flags.DEFINE_string("places", None, "CSV, Parquet or GeoParquet file.")
 OUT = flags.DEFINE_string("out", None, "Folder of the datasets.")
 NAME = flags.DEFINE_string("name", None, "Name of the dataset.")
@@ -73,14 +75,8 @@ def read_flags(argv: list[str]) -> list[str]:
             if flags.FLAGS[name].value is None:
                 raise ValueError(f"--{name} is required")
     except (flags.Error, ValueError) as error:
-        sys.exit(fail(error, 2))
+        errors.usage(error)
     return rest
-
-
-def fail(error: object, code: int) -> int:
-    """Prints the error and returns the exit code."""
-    print(f"error: {error}", file=sys.stderr)
-    return code
 
 
 def numbers(flag: str, text: str, count: int = 0) -> tuple[float, ...]:
@@ -165,9 +161,9 @@ def main(argv: list[str]) -> None:
     try:
         folder = places.build(PLACES.value or "", out, name, options(), WORKERS.value)
     except problems.OverBudget as error:
-        sys.exit(fail(error, 3))
+        sys.exit(errors.fail(error, 3))
     except (ValueError, OSError) as error:
-        sys.exit(fail(error, 1))
+        sys.exit(errors.fail(error, 1))
     print(f"{folder}: DATA_CARD.md contact_sheet.png report.txt statistics.json")
     print(
         f"next: python launch/train.py --config=configs/own.py:data={name}"

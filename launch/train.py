@@ -20,6 +20,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from launch import errors
+
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "FILE.py[:arguments]", lock_config=True
 )
@@ -72,20 +74,9 @@ def read_flags(argv: list[str]) -> list[str]:
                     f"--{name}: got {value}; allowed: a folder; mount a bucket"
                     " (gcsfuse) and give its folder"
                 )
-    except (AttributeError, KeyError) as error:
-        text = str(error).replace("\\n", "; ").replace("\\'", "").strip("'")
-        sys.exit(fail(f"unknown config key {text}", 2))
-    except (flags.Error, ValueError, OSError) as error:
-        # What a config file raises comes as a quoted traceback; its last line says it.
-        text = str(error).strip()
-        sys.exit(fail(text.splitlines()[-1] if "Traceback" in text else text, 2))
+    except errors.USAGE as error:
+        errors.usage(error)
     return rest
-
-
-def fail(error: object, code: int) -> int:
-    """Prints the error and returns the exit code."""
-    print(f"error: {error}", file=sys.stderr)
-    return code
 
 
 def several() -> bool:
@@ -103,7 +94,7 @@ def report(error: Exception) -> int:
 
     expected = isinstance(error, ValueError | OSError)
     if expected and not isinstance(error, jax.errors.JAXTypeError):
-        return fail(error, 1)
+        return errors.fail(error, 1)
     traceback.print_exception(error)
     if not several():
         return 1
@@ -111,7 +102,7 @@ def report(error: Exception) -> int:
     of_devices = isinstance(error, jax.errors.JaxRuntimeError)
     if not of_devices or str(error).startswith(ours):
         return 1
-    return fail(
+    return errors.fail(
         f"process {jax.process_index()} of {jax.process_count()}: the devices stopped"
         f" working together, most likely because another process died: see which log"
         f" ends first. The same command goes on from the newest checkpoint."
@@ -149,7 +140,7 @@ def main(argv: list[str]) -> None:
         print(stop, file=sys.stderr)
         sys.exit(75)
     except FloatingPointError as error:
-        sys.exit(fail(error, 4))
+        sys.exit(errors.fail(error, 4))
     except Exception as error:
         code = report(error)
         if not several():

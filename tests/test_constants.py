@@ -12,7 +12,7 @@ import pytest
 
 from configs import common, five_modal
 from tests import shared_table
-from unigeo_jax import galleries, modalities, sharding, train, workdir
+from unigeo_jax import galleries, modalities, sharding, train, trained, workdir
 from unigeo_jax.data import datasets, pipeline
 
 
@@ -96,7 +96,7 @@ def test_a_run_records_their_hash_and_refuses_to_go_on_with_others(
     assert about["constants"] == {"shared": workdir.digest(shared["shared"])}
     saved = [p.name for p in (tmp_path / "checkpoints").rglob("*") if "table" in p.name]
     assert saved == []
-    stored, params, step = train.restore_params(tmp_path, earth_tiny)
+    stored, params, step = trained.restore(tmp_path, earth_tiny)[:3]
     assert step == config.steps and "shared" in params
     # What the loop evaluated is what a later reader of the workdir embeds.
     run, mesh, readers, constants = opened(stored, earth_tiny)

@@ -16,7 +16,7 @@ import pytest
 
 from configs import distill as student
 from configs import unified
-from unigeo_jax import distill, fidelity, sharding, tasks, train, workdir
+from unigeo_jax import distill, fidelity, sharding, tasks, train, trained, workdir
 from unigeo_jax.data import datasets, splits
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -67,7 +67,7 @@ def lesson(n=96, d=8, seed=0):
 
 def test_the_folder_is_a_workdir_with_a_report(distilled, teacher, earth_tiny):
     out, found = distilled
-    stored, params, step = train.restore_params(out, earth_tiny)
+    stored, params, step = trained.restore(out, earth_tiny)[:3]
     assert (stored.task, stored.data.name, step) == ("distillation", "earth/tiny", 30)
     assert set(stored.taught_by) == {"demographics", "coords"}
     assert set(params["coords"]) >= {"frequencies", "head", "target_mean"}
@@ -112,7 +112,7 @@ def test_what_is_loaded_embeds_degrees_and_warns_where_it_extrapolates(
 def test_the_targets_are_the_vectors_of_the_tower(teacher, earth_tiny, output):
     config = small(teacher="coords", output=output, points=40)
     got, made, _ = distill.learn_from(teacher, config, earth_tiny)
-    stored, params, _ = train.restore_params(teacher, earth_tiny)
+    stored, params, *_ = trained.restore(teacher, earth_tiny)
     latlon_n2 = np.stack([got.lat, got.lon], 1).astype(np.float32)
     unit_nd = np.asarray(tasks.coordinates(stored)(params, latlon_n2))
     assert got.drawn_n.sum() == 40 and made.dim == got.target_nd.shape[1]

@@ -15,7 +15,8 @@ import pytest
 
 import unigeo_jax
 from configs import unified
-from unigeo_jax import bundles, cards, export, infer, sharding, tasks, train
+from unigeo_jax import bundles, cards, export, infer, onnx_graph, sharding, tasks, train
+from unigeo_jax import trained as restored
 from unigeo_jax.modalities import student
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -64,7 +65,7 @@ def enc(exported):
 @pytest.fixture(scope="module")
 def truth(trained, earth_tiny):
     """(lat, lon) -> the vectors of the model itself."""
-    config, params, _ = train.restore_params(trained, earth_tiny)
+    config, params, *_ = restored.restore(trained, earth_tiny)
     model = tasks.build_model(config, np.dtype("float32"))
 
     @jax.jit
@@ -259,3 +260,21 @@ def test_a_student_exports_for_any_number_of_rows(draw, levels):
         np.testing.assert_allclose(
             loaded.call(held, rows), net.apply(variables, rows), atol=1e-5
         )
+
+
+@pytest.mark.parametrize("m0_pi", [False, True])
+def test_harmonics_and_scales_leave_as_onnx(draw, tmp_path, m0_pi):
+    pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    net = student.Encoder(
+        5, levels=12, m0_pi=m0_pi, sigmas=(1.0, 16.0), frequencies=4, widths=(8,)
+    )
+    rng = np.random.default_rng(0)
+    latlon = rng.uniform([-90, -180], [90, 180], (7, 2)).astype(np.float32)
+    variables = draw(net, latlon)
+    path, about = tmp_path / "s.onnx", {"model_id": "s", "package_version": "0"}
+    onnx_graph.write(path, lambda x: net.apply(variables, x), about)
+    session = runtime.InferenceSession(path)
+    for rows in (latlon, latlon[:1]):
+        (found,) = session.run(None, {"latlon": rows})
+        np.testing.assert_allclose(found, net.apply(variables, rows), atol=1e-4)

@@ -52,6 +52,10 @@ ARROWS: dict[str, set[str]] = {
         ),
         *("model", "losses", "modalities", "siglip", "watchdog", "workdir", "types"),
     },
+    "trained": {
+        *("train", "tasks", "modalities", "checkpoint", "sharding", "data"),
+        *("workdir", "types"),
+    },
     "aot": {"train", "checkpoint", "modalities", "data", "sharding", "types"},
     # Only infer.py's raw texts and pictures need inputs.py, which needs Flax.
     "inputs": {"modalities"},
@@ -63,15 +67,15 @@ ARROWS: dict[str, set[str]] = {
     "onnx_graph": set(),
     "models": set(),
     "export": {
-        *("train", "modalities", "nn", "data", "workdir", "bundles"),
+        *("trained", "modalities", "nn", "data", "workdir", "bundles"),
         *("cards", "onnx_graph", "types"),
     },
     "surrogate": {"train", "checkpoint", "pth", "sharding", "workdir"},
     "fidelity": {"data"},
     "domains": {"fidelity", "data"},
     "distill": {
-        *("train", "tasks", "modalities", "nn", "data", "evals", "galleries"),
-        *("domains", "fidelity", "sharding", "workdir", "types"),
+        *("train", "trained", "tasks", "modalities", "nn", "data", "evals"),
+        *("galleries", "domains", "fidelity", "sharding", "workdir", "types"),
     },
     "": {"infer"},
 }

@@ -10,7 +10,7 @@ import pytest
 
 from configs import distill as student
 from tests.pth_files import tensor, write_pth
-from unigeo_jax import distill, surrogate, train
+from unigeo_jax import distill, surrogate, trained
 from unigeo_jax.nn import harmonics
 
 SIZES = [1024, *[512] * 8, 128]
@@ -55,7 +55,7 @@ def test_a_file_of_torch_becomes_a_student_of_the_same_numbers(tmp_path):
     assert count == 2_429_056
     out = tmp_path / "run"
     surrogate.write_workdir(tmp_path / "surrogate.pth", out, student.get_config())
-    config, stored, step = train.restore_params(out)
+    config, stored, step = trained.restore(out)[:3]
     assert (step, config.dim) == (0, 128)
     np.testing.assert_array_equal(
         stored["coords"]["hidden_1"]["kernel"],

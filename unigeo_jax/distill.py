@@ -22,13 +22,13 @@ from unigeo_jax import (
     domains,
     fidelity,
     galleries,
-    modalities,
     sharding,
     tasks,
     train,
+    trained,
     workdir,
 )
-from unigeo_jax.data import datasets, pipeline, splits
+from unigeo_jax.data import datasets, splits
 from unigeo_jax.data.datasets import earth_crops
 from unigeo_jax.evals import nodes
 from unigeo_jax.modalities import student
@@ -144,25 +144,22 @@ def teacher_vectors(
     Unit vectors of several towers; of one tower its vectors as they are, not
     normalised. The second, for coordinates, needs a tower of that name.
     """
-    config, params, step = train.restore_params(folder, data_dir)
+    run = trained.restore(folder, data_dir)
+    config, params, task, readers = run.config, run.params, run.task, run.readers
     dataset = datasets.find(config.data.name, data_dir)
     with config.unlocked():
         config.eval.splits = tuple(
             split for split in nodes.SPLITS if (dataset / f"index-{split}.npz").exists()
         )
         config.eval.gallery, config.eval.batch = sys.maxsize, 1024
-    mesh = sharding.make_mesh(devices=jax.local_devices()[:1])
-    readers = pipeline.readers(config.towers, modalities.get)
-    shared = pipeline.constants(config, modalities.get, data_dir, mesh.size)
-    task = train.prepare(config, mesh, pipeline.example_batch(readers), shared).task
     if len(names) == 1:
         task = task._replace(embed=functools.partial(tasks.raw, config, names[0]))
         readers = [reader for reader in readers if reader[0] in names]
-    constants = sharding.place(shared, mesh)
-    embed = galleries.make(config, mesh, task, readers, data_dir, constants)
+    constants = sharding.place(run.constants, run.mesh)
+    embed = galleries.make(config, run.mesh, task, readers, data_dir, constants)
     raw = functools.partial(tasks.raw, config, "coords")
     anywhere = in_chunks(lambda params, x: raw(params, {"coords": x})[0], params)
-    return nodes.join(embed(params).values()), anywhere, step
+    return nodes.join(embed(params).values()), anywhere, run.step
 
 
 def shape_targets(z_nd: np.ndarray, output: str) -> np.ndarray:
@@ -331,7 +328,7 @@ def load(folder: pathlib.Path) -> Embed:
     Raises:
       ValueError: the folder is no student, or, on a call, lat or lon are not in range.
     """
-    config, params, _ = train.restore_params(folder)
+    config, params, *_ = trained.restore(folder)
     if config.task != "distillation":
         raise ValueError(f"{folder}: task {config.task}; allowed: a student's folder")
     embed, domain = embedder(config, params), None

@@ -24,8 +24,8 @@ import safetensors.numpy
 from jax import export
 
 import unigeo_jax
-from unigeo_jax import bundles, cards, modalities, onnx_graph, train, workdir
-from unigeo_jax.data import datasets, pipeline, tokenizer
+from unigeo_jax import bundles, cards, modalities, onnx_graph, trained, workdir
+from unigeo_jax.data import datasets, tokenizer
 from unigeo_jax.nn import layers
 
 FORMATS = ("jax", "safetensors", "onnx")
@@ -54,13 +54,13 @@ def run(
         raise ValueError(f"--format: got {unknown}; allowed: {', '.join(FORMATS)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"--out {out}: is there already; allowed: a new folder")
-    config, params, step = train.restore_params(folder, data_dir)
-    constants = pipeline.constants(config, modalities.get, data_dir, 1)
+    run = trained.restore(folder, data_dir)
+    config, params, step = run.config, run.params, run.step
     out.parent.mkdir(parents=True, exist_ok=True)
     part = pathlib.Path(tempfile.mkdtemp(prefix=f".{out.name}.part-", dir=out.parent))
     try:
         about = describe(folder, config, step, name, licence)
-        towers(part, config, params, constants, formats, about)
+        towers(part, config, params, run.constants, formats, about)
         places(part, config, data_dir, about)
         if (folder / "domain.npz").exists():
             shutil.copy(folder / "domain.npz", part)

@@ -37,8 +37,8 @@ def write(
     """Write x (b, 2) -> (b, d) to `path`.
 
     Raises:
-      ValueError: the package `onnx` is not installed.
-      NotImplementedError: an operation without a translation.
+      ValueError: the package `onnx` is not installed, or an operation has no
+        translation.
     """
     try:
         onnx = importlib.import_module("onnx")
@@ -70,6 +70,12 @@ def write(
     )
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString())
+
+
+def _refuse(what: str) -> ValueError:
+    return ValueError(
+        f"--format onnx: no translation of {what}; allowed: --format=jax,safetensors"
+    )
 
 
 class _Graph:
@@ -134,22 +140,35 @@ class _Graph:
             return [self.add(_SAME[name], inputs)]
         translate = getattr(self, f"_{name}", None)
         if translate is None:
-            raise NotImplementedError(f"no ONNX translation of {name!r}")
+            raise _refuse(f"the operation {name!r}")
         return [translate(inputs, params, equation)]
 
     def _scan(self, params: Mapping, inputs: list) -> list:
-        """Unroll: encoders scan over their blocks, whose weights are constants."""
+        """Unroll: over blocks of a transformer, or degrees of harmonics."""
         fixed, carried = params["num_consts"], params["num_carry"]
         consts, carry = inputs[:fixed], inputs[fixed : fixed + carried]
-        closed, out = params["jaxpr"], []
-        for i in range(params["length"]):
-            row = [x[i] for x in inputs[fixed + carried :]]
-            found = self.evaluate(closed.jaxpr, closed.consts, [*consts, *carry, *row])
-            carry, rest = found[:carried], found[carried:]
-            out.append(rest)
-        if any(out[0]):
-            raise NotImplementedError("no ONNX translation of a scan with outputs")
-        return carry
+        closed, steps = params["jaxpr"], range(params["length"])
+        rows: dict[int, list] = {}
+        for i in reversed(steps) if params["reverse"] else steps:
+            now = [self._row(x, i) for x in inputs[fixed + carried :]]
+            found = self.evaluate(closed.jaxpr, closed.consts, [*consts, *carry, *now])
+            carry, rows[i] = found[:carried], found[carried:]
+        kept = zip(*(rows[i] for i in steps), strict=True)
+        return [*carry, *map(self._pile, kept)]
+
+    def _row(self, x: Any, i: int) -> Any:
+        if not isinstance(x, str):
+            return x[i]
+        return self.add("Gather", [x, np.array(i, np.int64)], axis=0)
+
+    def _pile(self, rows: Sequence[Any]) -> Any:
+        """Rows as one array of one more axis, the first."""
+        if not any(isinstance(row, str) for row in rows):
+            return np.stack(rows)
+        axis = np.array([0])
+        return self.add(
+            "Concat", [self.add("Unsqueeze", [row, axis]) for row in rows], axis=0
+        )
 
     def _dims(self, shape: Sequence[Any]) -> Any:
         """An int64 tensor of a shape; one open dimension, the rows, is read."""
@@ -163,7 +182,7 @@ class _Graph:
                 continue
             times, _, symbol = str(n).rpartition("*")
             if symbol != "b" or not (times or "1").isdigit():
-                raise NotImplementedError(f"no ONNX translation of the size {n}")
+                raise _refuse(f"the size {n}")
             factor = np.array([int(times or 1)], np.int64)
             parts.append(self.add("Mul", [rows, factor]))
         return self.add("Concat", parts, axis=0)
@@ -206,13 +225,18 @@ class _Graph:
         first, last, step = (np.array([b[a] for a in axes], np.int64) for b in bounds)
         return self.add("Slice", [inputs[0], first, last, np.array(axes), step])
 
+    def _rev(self, inputs: list, params: Mapping, equation: Any) -> str:
+        axes = np.array(params["dimensions"], np.int64)
+        back = np.full(len(axes), -1)
+        return self.add("Slice", [inputs[0], back, back * 2**31, axes, back])
+
     def _gather(self, inputs: list, params: Mapping, equation: Any) -> str:
-        """Of one window at a fixed place of one axis: what x[:, 2:] is traced as."""
-        axes, at = tuple(params["dimension_numbers"].start_index_map), inputs[1]
-        if isinstance(at, str) or np.size(at) != 1 or len(axes) != 1:
-            raise NotImplementedError("no ONNX translation of a gather of many rows")
-        first = np.array([int(np.ravel(at)[0])], np.int64)
-        last = first + int(params["slice_sizes"][axes[0]])
+        """Of one window at a fixed place: what x[:, 2:] and x[3, 1:] are traced as."""
+        axes, at = list(params["dimension_numbers"].start_index_map), inputs[1]
+        if isinstance(at, str) or np.size(at) != len(axes):
+            raise _refuse("a gather of many rows")
+        first = np.ravel(at).astype(np.int64)
+        last = first + np.array([params["slice_sizes"][a] for a in axes], np.int64)
         x = self.add("Slice", [inputs[0], first, last, np.array(axes, np.int64)])
         return self._reshape([x], params, equation)
 

@@ -108,6 +108,15 @@ class Prepared(NamedTuple):
     abstract: TrainState
 
 
+def whole_task(config: Any, mesh: Mesh) -> tasks.Task:
+    """The task of `config`, computed on the whole of split parameters."""
+    task = tasks.get(config.task)(config, mesh)
+    return task._replace(
+        loss_fn=sharding.on_whole(task.loss_fn, mesh),
+        embed=sharding.on_whole(task.embed, mesh),
+    )
+
+
 def prepare(config: Any, mesh: Mesh, example: Batch, constants: Any = None) -> Prepared:
     """Builds the task of `config` from an example batch of any size.
 
@@ -116,11 +125,7 @@ def prepare(config: Any, mesh: Mesh, example: Batch, constants: Any = None) -> P
     Shapes come first, then shardings, then the initialisation itself, compiled with
     its output shardings: no device ever holds the whole of a sharded model.
     """
-    task = tasks.get(config.task)(config, mesh)
-    task = task._replace(
-        loss_fn=sharding.on_whole(task.loss_fn, mesh),
-        embed=sharding.on_whole(task.embed, mesh),
-    )
+    task = whole_task(config, mesh)
     constants = constants or {}
     shapes = jax.eval_shape(task.init, jax.random.key(0), example, constants)
     tx = optim.make(config, shapes, config.steps)
@@ -240,36 +245,6 @@ def check(config: Any, mesh: Mesh) -> None:
             f"config.batch: got {config.batch}; "
             f"allowed: a multiple of {mesh.size} devices"
         )
-
-
-def restore_params(
-    folder: pathlib.Path, data_dir: pathlib.Path | None = None
-) -> tuple[Any, Any, int]:
-    """Reads config, parameters and step of the newest checkpoint of a workdir.
-
-    No optimiser is built and its moments stay on the disk. One device holds the
-    parameters, on however many they were trained. The dataset, in `data_dir`, is opened
-    only where towers have constants of it.
-
-    Raises:
-      ValueError: the folder is no workdir, or has no checkpoint.
-    """
-    config = workdir.read_about(folder)["config"]
-    kept = folder / "checkpoints"
-    step = max(checkpoint.steps(kept), default=None)
-    if step is None:
-        raise ValueError(f"--workdir {folder}: no checkpoint yet")
-    mesh = sharding.make_mesh(devices=jax.local_devices()[:1])
-    readers = pipeline.readers(config.towers, modalities.get)
-    shared = pipeline.constants(config, modalities.get, data_dir, mesh.size)
-    init = tasks.get(config.task)(config, mesh).init
-    example = pipeline.example_batch(readers)
-    shapes = jax.eval_shape(init, jax.random.key(0), example, shared)
-    abstract = checkpoint.abstract_like(shapes, sharding.state_shardings(shapes, mesh))
-    with contextlib.closing(
-        checkpoint.Checkpoints(kept, config.checkpoint.keep)
-    ) as saves:
-        return config, saves.restore_only(step, abstract, "params"), step
 
 
 def loop(

@@ -82,7 +82,7 @@ def _harmonics(latlon_b2: Any, xp: ModuleType, levels: int, m0_pi: bool) -> Any:
     _, (cos_mb, sin_mb) = _scan(xp, around, (one_b, 0 * one_b), None, levels)
     cos_mb, sin_mb = math.sqrt(2) * cos_mb[:-1], math.sqrt(2) * sin_mb[:-1]
     middle_1b = one_b[None] * (math.pi if m0_pi else 1.0)
-    around_mb = xp.concatenate([sin_mb[::-1], middle_1b, cos_mb])
+    around_mb = xp.concatenate([xp.flip(sin_mb, 0), middle_1b, cos_mb])
     known = [xp.asarray(k, latlon_b2.dtype) for k in _recurrence(levels)]
     corner_b = one_b * math.sqrt(1 / (4 * math.pi))
     _, legendre_lmb = _scan(

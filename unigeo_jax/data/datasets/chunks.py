@@ -78,21 +78,27 @@ def main(module: str) -> None:
         out.flush()
 
 
-def _start_worker(module: str, chunks: Sequence[np.ndarray]) -> subprocess.Popen[bytes]:
+def interpreter(command: str, text: bool = False) -> subprocess.Popen[Any]:
+    """Start a fresh interpreter of one thread that finds this package."""
     root = str(pathlib.Path(__file__).parents[3])
     paths = [root, os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
+        "GDAL_NUM_THREADS": "1",
     }
-    command = f"from {__name__} import main; main({module!r})"
-    worker = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-c", command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment,
+        text=text,
     )
+
+
+def _start_worker(module: str, chunks: Sequence[np.ndarray]) -> subprocess.Popen[bytes]:
+    worker = interpreter(f"from {__name__} import main; main({module!r})")
     job = io.BytesIO()
     bounds = np.cumsum([0, *map(len, chunks)])
     np.savez(job, number=np.concatenate(chunks), bounds=bounds)

@@ -23,6 +23,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from unigeo_jax.data.datasets import chunks
 from unigeo_jax.data.own import shards
 
 NOTES = ".notes.json"
@@ -85,7 +86,8 @@ def _share(module, folder, todo, workers, found, done) -> None:
     """Hand shards to workers, one at a time each, until none is left or one fails."""
     queue, lock = list(reversed(todo)), threading.Lock()
     failures: list[BaseException] = []
-    running = [_start(module, folder) for _ in range(workers)]
+    command = f"from {__name__} import serve; serve({module!r}, {str(folder)!r})"
+    running = [chunks.interpreter(command, text=True) for _ in range(workers)]
 
     def drive(number: int, worker: subprocess.Popen) -> None:
         assert worker.stdin and worker.stdout
@@ -132,25 +134,6 @@ def _share(module, folder, todo, workers, found, done) -> None:
                     pipe.close()
     if failures:
         raise failures[0]
-
-
-def _start(module: str, folder: pathlib.Path) -> subprocess.Popen:
-    root = str(pathlib.Path(__file__).parents[3])
-    paths = [root, os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "GDAL_NUM_THREADS": "1",
-    }
-    command = f"from {__name__} import serve; serve({module!r}, {str(folder)!r})"
-    return subprocess.Popen(
-        [sys.executable, "-c", command],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=environment,
-        text=True,
-    )
 
 
 def serve(module: str, folder: str) -> None:

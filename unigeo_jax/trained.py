@@ -1,0 +1,71 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""A trained workdir brought back, to be evaluated, distilled, exported."""
+
+import contextlib
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import Mesh
+
+from unigeo_jax import checkpoint, modalities, sharding, tasks, train, workdir
+from unigeo_jax.data import pipeline
+
+
+class Trained(NamedTuple):
+    """What a workdir holds, without an optimiser.
+
+    params: of the newest checkpoint, `step`, laid out over `mesh`.
+    readers: of the towers; constants: theirs, on the host.
+    fresh: draws the parameters that the run started from.
+    """
+
+    config: Any
+    params: Any
+    step: int
+    mesh: Mesh
+    task: tasks.Task
+    readers: list[pipeline.Reader]
+    constants: Any
+    fresh: Callable[[], Any]
+
+
+def restore(
+    folder: pathlib.Path,
+    data_dir: pathlib.Path | None = None,
+    mesh: Mesh | None = None,
+) -> Trained:
+    """Reads the newest checkpoint of a workdir, trained on however many devices.
+
+    No optimiser is built and its moments stay on the disk. Without `mesh` one device
+    holds the parameters. The dataset, in `data_dir`, is opened only where towers have
+    constants of it.
+
+    Raises:
+      ValueError: the folder is no workdir, or has no checkpoint.
+    """
+    config = workdir.read_about(folder)["config"]
+    kept = folder / "checkpoints"
+    step = max(checkpoint.steps(kept), default=None)
+    if step is None:
+        raise ValueError(f"--workdir {folder}: no checkpoint yet; train it first")
+    mesh = mesh or sharding.make_mesh(devices=jax.local_devices()[:1])
+    readers = pipeline.readers(config.towers, modalities.get)
+    constants = pipeline.constants(config, modalities.get, data_dir, mesh.size)
+    task = train.whole_task(config, mesh)
+    example = pipeline.example_batch(readers)
+
+    def init() -> Any:
+        return task.init(jax.random.key(config.seed), example, constants)
+
+    shapes = jax.eval_shape(init)
+    shardings = sharding.state_shardings(shapes, mesh)
+    with contextlib.closing(
+        checkpoint.Checkpoints(kept, config.checkpoint.keep)
+    ) as saves:
+        abstract = checkpoint.abstract_like(shapes, shardings)
+        params = saves.restore_only(step, abstract, "params")
+    fresh = jax.jit(init, out_shardings=shardings)
+    return Trained(config, params, step, mesh, task, readers, constants, fresh)
