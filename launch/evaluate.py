@@ -182,20 +182,32 @@ def look(run: Run, galleries: dict, data_dir: pathlib.Path) -> list[str]:
 
 
 def encoders(run: Run, data_dir: pathlib.Path) -> list:
-    """Ours, the same untrained, and the peers asked for, with their union."""
+    """Ours, the same untrained, and the peers asked for, with their union.
+
+    `coords` and `untrained` are what a probe of coordinates is given: the unit vector
+    and, the same for both, the fixed features of nn/fixed.py beside it. `coords_alone`
+    and `untrained_alone` are the vectors without them. A student has no such second
+    form.
+    """
     from unigeo_jax.data import datasets
     from unigeo_jax.evals import baselines, entries, peers
 
     _, index = datasets.load(run.config.data.name, run.config.data.split, data_dir)
     towers = run.config.get("taught_by") or run.config.towers
-    saw = {r for name in towers for r in REVEALS.get(name, ())}
-    found = [
-        entries.Encoder(
-            *("coords", run.embed_coords(run.params), tuple(sorted(saw))),
-            (index["lat"], index["lon"]),
-        ),
-        entries.Encoder("untrained", run.embed_coords(run.untrained)),
-    ]
+    saw = tuple(sorted({r for name in towers for r in REVEALS.get(name, ())}))
+    places = index["lat"], index["lon"]
+    ours, fresh = run.embed_coords(run.params), run.embed_coords(run.untrained)
+    if run.config.task == "distillation":
+        forms = {"": (ours, fresh)}
+    else:
+        forms = {
+            "": (baselines.beside(ours), baselines.beside(fresh)),
+            "_alone": (ours, fresh),
+        }
+    found = []
+    for form, (trained, untrained) in forms.items():
+        found.append(entries.Encoder(f"coords{form}", trained, saw, places))
+        found.append(entries.Encoder(f"untrained{form}", untrained))
     if "geoclip" in PEERS.value:
         geoclip = peers.GeoClip().embed
         found.append(entries.Encoder("geoclip", geoclip))
@@ -265,7 +277,10 @@ def evaluate(folder: pathlib.Path, data_dir: pathlib.Path, out: pathlib.Path) ->
         "seeds": SEEDS.value,
         "seconds": round(time.monotonic() - began),
     }
-    embeds = {e.name: e.embed for e in judged if e.name != "union"}
+    mapped = ("coords_alone", "untrained_alone", "geoclip")
+    if run.config.task == "distillation":
+        mapped = ("coords", "untrained", "geoclip")
+    embeds = {e.name: e.embed for e in judged if e.name in mapped}
     seen = look(run, galleries, data_dir)
     report.write(out / "report.html", results, embeds, seen=seen)
     workdir.write_json(out / "results.json", report.plain(results))

@@ -60,7 +60,7 @@ def test_one_command_writes_what_the_contract_says(trained, task_folder, earth_t
     assert coords["leak"] == ["elevation"]
     assert "random" in results["downstream"]["heights"]
     assert "region-region" in results["downstream"]["heights"]
-    assert {"untrained", "mean", "idw", "h3_cell_mean", "harmonics40"} <= (
+    assert {"untrained", "coords_alone", "mean", "idw", "harmonics40"} <= (
         results["downstream"]["heights"]["random"].keys()
     )
     stored = json.loads((trained / "eval" / "4.json").read_text())

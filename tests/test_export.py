@@ -18,6 +18,7 @@ from configs import unified
 from unigeo_jax import bundles, cards, export, infer, onnx_graph, sharding, tasks, train
 from unigeo_jax import trained as restored
 from unigeo_jax.modalities import student
+from unigeo_jax.nn import fixed
 
 ROOT = pathlib.Path(__file__).parents[1]
 TOWERS = ("text", "demographics", "coords")
@@ -29,7 +30,9 @@ for name in ("flax", "optax", "orbax", "grain", "tensorflow_datasets", "safetens
 import numpy as np, unigeo_jax
 enc = unigeo_jax.load(sys.argv[1])
 at = np.load(sys.argv[2])
-np.save(sys.argv[3], enc.embed(lat=at[:, 0], lon=at[:, 1]))
+z = enc.embed(lat=at[:, 0], lon=at[:, 1])
+np.save(sys.argv[3], z)
+assert len(enc.features(lat=at[:, 0], lon=at[:, 1])) == len(z)
 """
 
 
@@ -106,6 +109,16 @@ def test_a_process_with_jax_and_numpy_alone_gives_them_too(exported, truth, tmp_
     )
     assert ran.returncode == 0, ran.stderr
     np.testing.assert_allclose(np.load(tmp_path / "z.npy"), truth(lat, lon), atol=1e-5)
+
+
+def test_features_are_the_vectors_and_fixed_features_beside_them(enc):
+    lat, lon = points(9)
+    x = enc.features(lat=lat, lon=lon)
+    assert x.shape == (9, enc.info["features"]) and x.dtype == np.float32
+    np.testing.assert_array_equal(x[:, : enc.info["dim"]], enc.embed(lat=lat, lon=lon))
+    np.testing.assert_allclose(
+        x[:, enc.info["dim"] :], fixed.features(lat, lon), atol=1e-5
+    )
 
 
 def test_text_and_arrays_go_through_their_towers(enc):

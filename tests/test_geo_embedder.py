@@ -17,9 +17,9 @@ from unigeo_jax.geo_embedder import GeoEmbedder
 class Encoder:
     """Stands in for a loaded model: points on the sphere."""
 
-    info = {"dim": 3}  # noqa: RUF012
+    info = {"features": 3}  # noqa: RUF012
 
-    def embed(self, *, lat, lon):
+    def features(self, *, lat, lon):
         lat, lon = np.deg2rad(infer.coordinates(lat, lon)).T
         flat = np.cos(lat)
         return np.stack([flat * np.cos(lon), flat * np.sin(lon), np.sin(lat)], 1)

@@ -60,7 +60,7 @@ ARROWS: dict[str, set[str]] = {
     # Only infer.py's raw texts and pictures need inputs.py, which needs Flax.
     "inputs": {"modalities"},
     "bundles": set(),
-    "infer": {"bundles", "inputs"},
+    "infer": {"bundles", "inputs", "nn"},
     "cards": set(),
     "embed_table": set(),
     "geo_embedder": set(),

@@ -15,7 +15,7 @@ class GeoEmbedder(TransformerMixin, BaseEstimator):
 
     model: a folder or name for `unigeo_jax.load`, or what it returned. X: (n, 2)
     numbers [lat, lon] in degrees WGS 84, or a table with columns `lat` and `lon`.
-    Gives float32 (n, d). Raises ValueError as `Model.embed` does.
+    Gives float32 (n, d), the model's `features`. Raises ValueError as it does.
     """
 
     def __init__(self, model: Any = "earth", lat: str = "lat", lon: str = "lon"):
@@ -25,7 +25,9 @@ class GeoEmbedder(TransformerMixin, BaseEstimator):
         """Open the model; X and y are not looked at."""
         del X, y
         self.model_ = (
-            self.model if hasattr(self.model, "embed") else unigeo_jax.load(self.model)
+            self.model
+            if hasattr(self.model, "features")
+            else unigeo_jax.load(self.model)
         )
         return self
 
@@ -36,7 +38,7 @@ class GeoEmbedder(TransformerMixin, BaseEstimator):
                 raise ValueError(
                     f"GeoEmbedder: columns {missing} are missing; got {list(X.columns)}"
                 )
-            return self.model_.embed(
+            return self.model_.features(
                 lat=np.asarray(X[self.lat]), lon=np.asarray(X[self.lon])
             )
         X = np.asarray(X)
@@ -44,12 +46,12 @@ class GeoEmbedder(TransformerMixin, BaseEstimator):
             raise ValueError(
                 f"GeoEmbedder: got shape {X.shape}; allowed: (n, 2), lat and lon"
             )
-        return self.model_.embed(lat=X[:, 0], lon=X[:, 1])
+        return self.model_.features(lat=X[:, 0], lon=X[:, 1])
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return place_0, place_1, ..."""
         del input_features
-        names = [f"place_{i}" for i in range(self.model_.info["dim"])]
+        names = [f"place_{i}" for i in range(self.model_.info["features"])]
         return np.array(names, dtype=object)
 
     def __sklearn_is_fitted__(self) -> bool:

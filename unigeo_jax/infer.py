@@ -20,6 +20,7 @@ from jax.sharding import AxisType, Mesh
 from jax.sharding import PartitionSpec as P
 
 from unigeo_jax import bundles
+from unigeo_jax.nn import fixed
 
 BUCKETS = (1, 8, 64, 512, 4096)  # rows; features of the last stay in a CPU's cache
 COORDS = "coords"
@@ -62,6 +63,8 @@ class Model:
             "modalities": list(about["towers"]),
             "sha256": about["files"][about["weights"]]["sha256"],
         }
+        student = about.get("training", {}).get("task") == "distillation"
+        self.info["features"] = about["dim"] + (0 if student else fixed.DIM)
 
     def embed(self, *, lat: Any = None, lon: Any = None, **values: Any) -> np.ndarray:
         """Embed places by coordinates, or by one other modality: float32 (n, d).
@@ -83,6 +86,18 @@ class Model:
             return self._embed(COORDS, coordinates(lat, lon))
         ((name, value),) = values.items()
         return self._embed(name, self._inputs(name, value))
+
+    def features(self, *, lat: Any, lon: Any) -> np.ndarray:
+        """What a model of a label should read: float32 (n, info["features"]).
+
+        The vectors of `embed`, beside those of a contrastive run the fixed features of
+        nn/fixed.py, which say where a place lies; a student's are as they are. Raises
+        ValueError as `embed` does.
+        """
+        z_nd = self.embed(lat=lat, lon=lon)
+        if self.info["features"] == self.info["dim"]:
+            return z_nd
+        return fixed.beside(z_nd, *coordinates(lat, lon).T)
 
     def similarity(self, a_nd: np.ndarray, b_nd: np.ndarray) -> np.ndarray:
         """Cosine similarity of all pairs, float32 (n, m)."""

@@ -18,7 +18,7 @@ import scipy.spatial
 
 from unigeo_jax.data import splits
 from unigeo_jax.evals.folds import Folds
-from unigeo_jax.nn import fourier, harmonics
+from unigeo_jax.nn import fixed, fourier, harmonics
 
 Embed = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -60,6 +60,15 @@ def union(embed: Embed) -> Embed:
         return np.concatenate([part(lat, lon) for part in parts], axis=1)
 
     return together
+
+
+def beside(embed: Embed) -> Embed:
+    """The vectors of an encoder with the fixed features of nn/fixed.py beside them."""
+
+    def both(lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
+        return fixed.beside(embed(lat, lon), lat, lon)
+
+    return both
 
 
 def _harmonics(levels: int) -> Embed:
