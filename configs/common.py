@@ -95,7 +95,7 @@ def training(size: str, init: str = "") -> ConfigDict:
         # configs/ablations.py:variant=hard_negatives), so none there.
         "neighbourhood": {"fraction": 0.0 if mini else 0.25, "size": 16},
     }
-    config.loss = contrast()
+    config.loss, config.stop = contrast(), stopping()
     config.optim = {
         "name": "muon" if mini else "adamw",
         "lr": 2e-3 if mini else 1e-3,
@@ -130,6 +130,18 @@ def start(siglip: str) -> dict[str, Any]:
         "towers": (),  # which of them; (): all
         "temperature": False,  # its temperature too, for every pair
         "bias": False,  # its logit bias too, with loss.kind=sigmoid
+    }
+
+
+def stopping() -> dict[str, Any]:
+    """Early stopping, which is off: it leaves the parameters of the lowest loss."""
+    return {
+        "patience": 0,  # measurements to wait for a lower validation loss; 0: off
+        "every": 0,  # steps between measurements; 0: an epoch
+        # The places measured are a split, or a share of the training split, drawn at
+        # random and then not trained on.
+        "split": "",
+        "share": 0.0,
     }
 
 

@@ -23,7 +23,15 @@ from configs import common
 def get_config(arg: str = "") -> ConfigDict:
     args = common.parse(arg, mobclip=False)
     config = common.training("mini")
-    for key in ("loss", "init", "size", "microbatch", "share_image_towers", "eval"):
+    for key in (
+        "loss",
+        "init",
+        "size",
+        "microbatch",
+        "share_image_towers",
+        "eval",
+        "stop",
+    ):
         del config[key]
     config.name = common.name("distill", arg)
     config.task = "distillation"

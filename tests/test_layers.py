@@ -39,9 +39,11 @@ ARROWS: dict[str, set[str]] = {
     "evals": {"data", "nn", "pth", "types"},
     "siglip": {"model", "modalities", "nn", "checkpoint", "types"},
     "galleries": {"tasks", "data", "sharding", "types"},
+    "stopping": {"tasks", "data", "sharding", "types"},
     "train": {
         *(
             "galleries",
+            "stopping",
             "tasks",
             "optim",
             "sharding",

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from configs import mobclip
-from unigeo_jax import modalities, optim, sharding, tasks, train
+from unigeo_jax import modalities, optim, sharding, stopping, tasks, train
 from unigeo_jax.data import graph, pipeline
 
 NODES, BATCH, DIM = 24, 12, 8
@@ -192,6 +192,16 @@ def test_the_release_has_its_published_numbers():
     config = mobclip.get_config("release,vectors=folder,data=own")
     assert (config.steps, config.batch, config.dim) == (900, 20_480, 128)
     assert sorted(config.towers) == ["aerial", "demographics", "mobility", "poi"]
+    assert config.stop.patience == 10 and config.stop.share == 0.1
+    # Of its 195,574 cells: 19,557 for validation, epochs of 9 steps, 100 at most.
+    places = ([None] * 195_574, {"lat": np.zeros(195_574)})
+    (train, _), (held, _) = stopping.divide(config, places)
+    assert (len(train), len(held)) == (176_017, 19_557)
+    assert pipeline.fitted(config, 1, len(train)).stop.every == 9
+    assert config.steps == 100 * 9
+    # Where there are fewer places than a batch has, all of them are the batch.
+    few = pipeline.fitted(config, 8, 9000)
+    assert (few.batch, few.stop.every, config.batch) == (9000, 1, 20_480)
     rates = optim.schedule(
         config.optim.lr, config.steps, config.optim.warmup, config.optim.schedule
     )

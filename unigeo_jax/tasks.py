@@ -34,7 +34,7 @@ class Task(NamedTuple):
 
     init: (key, batch, constants) -> params; reads the shapes of the last two only.
     loss_fn: (params, batch, key, constants) -> (scalar loss, {name: scalar}); traced
-      under jit.
+      under jit; without a key that of evaluation: no dropout.
     project: params -> params, applied after every update (bounds on temperatures).
     embed: (params, x, constants) -> float32 (m, b, d) unit vectors (of a student: as
       its `output` says), no augmentation, no dropout.
@@ -89,13 +89,14 @@ def contrastive(config: Any, mesh: Mesh) -> Task:
         return without_street(params) if config.share_image_towers else params
 
     def loss_fn(
-        params: Any, batch: Batch, key: jax.Array, constants: Any = None
+        params: Any, batch: Batch, key: jax.Array | None, constants: Any = None
     ) -> tuple[jax.Array, dict]:
         def embed_train(name: str) -> jax.Array:
             def tower(x: Any, rows_b: jax.Array) -> jax.Array:
                 with microbatch.dropout_by_row(rows_b):
-                    options = {"method": "embed", "rngs": {"dropout": key}}
-                    return apply(params, constants, name, x, True, **options)
+                    rngs = {} if key is None else {"dropout": key}
+                    options = {"method": "embed", "rngs": rngs}
+                    return apply(params, constants, name, x, bool(rngs), **options)
 
             size = config.microbatch
             return microbatch.embed(tower, batch["x"][name], microbatch=size, mesh=mesh)
@@ -104,9 +105,8 @@ def contrastive(config: Any, mesh: Mesh) -> Task:
         here_mb = jnp.stack([batch["here"][name] for name in names])
         tau_mm = apply(params, {}, method="tau_mm")
         bias_mm = apply(params, {}, method="bias_mm")
-        cell_b2 = batch["cell"]
-        if not config.loss.same_cell_mask:
-            cell_b2 = batch["index"]  # a place twice in a batch stays one place
+        # Without the mask a place twice in a batch still is one place.
+        cell_b2 = batch["cell" if config.loss.same_cell_mask else "index"]
         loss, aux = contrast(
             z_mbd.astype(dtype),
             here_mb,
@@ -148,7 +148,7 @@ def distillation(config: Any, mesh: Mesh) -> Task:
         return first_params(model, key, {"coords": batch["x"]["coords"]}, {})
 
     def loss_fn(
-        params: Any, batch: Batch, key: jax.Array, constants: Any = None
+        params: Any, batch: Batch, key: jax.Array | None, constants: Any = None
     ) -> tuple[jax.Array, dict]:
         del key, constants
         latlon_b2, target_bd = batch["x"]["coords"], batch["x"]["target"]

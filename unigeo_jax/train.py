@@ -27,6 +27,7 @@ from unigeo_jax import (
     modalities,
     optim,
     sharding,
+    stopping,
     tasks,
     watchdog,
     workdir,
@@ -46,6 +47,13 @@ class TrainState:
     skips: jax.Array  # int32, all updates skipped so far
     params: Any
     opt_state: Any
+
+
+@flax.struct.dataclass
+class StoppingState(TrainState):
+    """That of a run with early stopping, config.stop."""
+
+    best: stopping.Best
 
 
 def make_step(
@@ -88,7 +96,9 @@ def make_step(
         values = values | {"skipped": skipped, "skips": skips}
         for name, here_b in batch["here"].items():
             values[f"here/{name}"] = jnp.mean(here_b.astype(jnp.float32))
-        return TrainState(state.step + 1, skipped, skips, params, opt_state), values
+        changed = {"step": state.step + 1, "skipped": skipped, "skips": skips}
+        changed |= {"params": params, "opt_state": opt_state}
+        return dataclasses.replace(state, **changed), values
 
     return step
 
@@ -134,7 +144,10 @@ def prepare(config: Any, mesh: Mesh, example: Batch, constants: Any = None) -> P
         params = task.init(jax.random.key(config.seed), example, constants)
         opt_state = tx.init(params)
         zero = jnp.zeros((), jnp.int32)
-        return TrainState(zero, zero, zero, params, opt_state)
+        state = (zero, zero, zero, params, opt_state)
+        if not config.get("stop", {}).get("patience"):
+            return TrainState(*state)
+        return StoppingState(*state, best=stopping.none_yet(params))
 
     abstract = jax.eval_shape(init)
     shardings = sharding.state_shardings(abstract, mesh)
@@ -171,12 +184,18 @@ def fit(
     """
     mesh = sharding.make_mesh(**config.mesh)
     check(config, mesh)
+    stopping.check(config.stop)
     workdir.check(folder, config)
     readers = pipeline.readers(config.towers, modalities.get)
-    source, index = datasets.load(config.data.name, config.data.split, data_dir)
-    pipeline.check_modalities(
-        source, readers, f"{config.data.name}:{config.data.split}"
-    )
+    data = config.data
+    source, index = datasets.load(data.name, data.split, data_dir)
+    pipeline.check_modalities(source, readers, f"{data.name}:{data.split}")
+    if data.workers == 0:
+        source = pipeline.memo_if_small(source, data.cache_mb)
+    (source, index), held = stopping.divide(config, (source, index), data_dir)
+    asked, config = config, pipeline.fitted(config, mesh.size, len(source))
+    if config.batch != asked.batch:
+        workdir.say(f"{len(source)} places: batches of {config.batch}")
 
     shared = pipeline.constants(config, modalities.get, data_dir, mesh.size)
     run = prepare(config, mesh, pipeline.example_batch(readers), shared)
@@ -192,13 +211,14 @@ def fit(
         workdir.say(imports.said)
         return siglip.fill(imports, params)
 
-    if config.data.workers == 0:
-        source = pipeline.memo_if_small(source, config.data.cache_mb)
     dataset = datasets.find(config.data.name, data_dir)
     read = pipeline.ReadPlaces(source, index["cell"], readers, dataset)
     feed = functools.partial(pipeline.train_batches, read, positions, data=config.data)
-    workdir.claim(folder, config, shared)
-    return carry_on(config, folder, mesh, run, constants, feed, evaluator, first)
+    stop = held and stopping.make(
+        *(config, mesh, run.task, readers, held, dataset, constants, run.abstract)
+    )
+    workdir.claim(folder, asked, shared)
+    return carry_on(config, folder, mesh, run, constants, feed, evaluator, first, stop)
 
 
 def carry_on(
@@ -210,6 +230,7 @@ def carry_on(
     feed: Callable[..., Iterator[Batch]],
     evaluator: Callable[[Any], tuple[dict, str]],
     first: Callable[[Any], Any],
+    stop: stopping.Stopping | None = None,
 ) -> TrainState:
     """Trains from where `folder`, claimed for `config`, stands, and evaluates.
 
@@ -231,7 +252,7 @@ def carry_on(
         with contextlib.closing(metrics.Writer(folder, start)) as writer:
             return loop(
                 *(config, folder, mesh, lambda s, x: run.step(s, x, constants), state),
-                *(feed(start=start), saves, writer, evaluator),
+                *(feed(start=start), saves, writer, evaluator, stop),
             )
 
 
@@ -257,9 +278,11 @@ def loop(
     saves: checkpoint.Checkpoints,
     writer: metrics.Writer,
     evaluator: Callable[[Any], tuple[dict, str]],
+    stop: stopping.Stopping | None = None,
 ) -> TrainState:
-    """Steps until `config.steps`; saves, evaluates and reports on the way."""
-    start = int(state.step)
+    """Steps until `config.steps`, or `stop`; saves, evaluates, reports on the way."""
+    start = number = int(state.step)
+    last = start if stop and stop.over(state) else config.steps
     signals = workdir.Signals()
     profile = workdir.Profile(folder, **config.profile)
     running: list[jax.Array] = []
@@ -269,7 +292,7 @@ def loop(
         workdir.Progress(start, config.steps, config.batch) as progress,
     ):
         workdir.say(watchdog.describe(config.watchdog_s))
-        for number in range(start + 1, config.steps + 1):
+        for number in range(start + 1, last + 1):
             watch.beat(number)
             profile.at(number)
             # While one step runs, the next batch is fetched; no further ahead, so that
@@ -294,20 +317,24 @@ def loop(
                         f" {number - int(values['skipped']) + 1} to {number};"
                         f" last good checkpoint: step {saves.latest()}"
                     )
-            stop = signals.agreed(number)
+            done = number == config.steps
+            if stop and (done or number % stop.every == 0):
+                with watch.allow(f"the validation of step {number}"):
+                    state, values = stop.measure(state, done)
+                writer.write(number, values)
+                done = done or stop.over(state)
+            asked = signals.agreed(number)
             every = config.checkpoint.every  # 0: at the end only
-            if number == config.steps or stop or (every and number % every == 0):
+            if done or asked or (every and number % every == 0):
                 with watch.allow(f"the save of step {number}"):
                     saves.save(number, state)
-                    if stop:
+                    if asked:
                         saves.wait()
-            if stop:
+            if asked:
                 raise workdir.Preempted(f"stopped by a signal; saved step {number}")
-            if (
-                number != config.steps
-                and config.eval.every
-                and number % config.eval.every == 0
-            ):
+            if done:
+                break
+            if config.eval.every and number % config.eval.every == 0:
                 with watch.allow(f"the evaluation of step {number}"):
                     progress.note(evaluate(folder, number, *evaluator(state.params)))
         profile.close()
@@ -315,7 +342,7 @@ def loop(
             saves.wait()
         signals.close()  # all is saved: from here on SIGTERM may simply end the process
         with watch.allow("the last evaluation"):
-            table = evaluate(folder, config.steps, *evaluator(state.params))
+            table = evaluate(folder, number, *evaluator(state.params))
     workdir.say(table)
     workdir.say(
         f"in {folder}: config.json metrics.jsonl tensorboard/ checkpoints/ eval/"

@@ -168,6 +168,7 @@ def _differences(old: dict, new: dict) -> list[tuple[str, Any, Any]]:
         (key, a.get(key, "nothing"), b.get(key, "nothing"))
         for key in sorted({*a, *b})
         if a.get(key) != b.get(key)
+        and (key in a or b[key])  # an option that is new and off
         and key not in free
         and key.split(".")[0] not in free
     ]

@@ -7,6 +7,7 @@ of each global batch, whatever the number of workers.
 """
 
 import functools
+import math
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
@@ -139,6 +140,20 @@ def memo_if_small(
     sizes = [np.asarray(value).nbytes for value in source[0].values()]
     megabytes = (sum(sizes) + 100 * len(sizes)) * len(source) / 2**20
     return Memo(source) if megabytes <= limit_mb else source
+
+
+def fitted(config: Any, devices: int, places: int) -> Any:
+    """A copy of `config` that fits the number of training places.
+
+    A batch has no more places than there are, but as many as devices and microbatch ask
+    for; `config.stop.every` 0 becomes the steps that pass over them all.
+    """
+    config = config.copy_and_resolve_references()
+    unit = math.lcm(devices, config.microbatch or 1)
+    with config.unlocked():
+        config.batch = min(config.batch, max(places // unit, 1) * unit)
+        config.stop.every = config.stop.every or math.ceil(places / config.batch)
+    return config
 
 
 def positions(index: dict[str, np.ndarray], config: Any) -> order.BatchOrder:
