@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scores encoders of coordinates on MobCLIP's tasks: published and better protocol.
 
-python benchmarks/mora.py --tasks=DIR [--peers=geoclip] [--seeds=5] [--out=mora.json]
+python benchmarks/mora.py --tasks=DIR [--peers=geoclip] [--students=DIR,...] [--seeds=5]
+    [--out=mora.json]
 python benchmarks/mora.py --tasks=DIR --quick      one seed, no trees under folds
 
 A folder of tasks is described in unigeo_jax/evals/mora_tables.py; of a folder without
@@ -18,6 +19,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from absl import app, flags
 
+from unigeo_jax import distill
 from unigeo_jax.evals import baselines, mora, mora_tables, peers
 
 TASKS = flags.DEFINE_string("tasks", None, "Folder of labels.", required=True)
@@ -26,6 +28,9 @@ LEVEL = flags.DEFINE_enum(
 )
 ONLY = flags.DEFINE_string("only", "", "Take tasks whose name starts so.")
 PEERS = flags.DEFINE_list("peers", [], "geoclip, or nothing.")
+STUDENTS = flags.DEFINE_list(
+    "students", [], "Folders that launch/distill.py wrote; MobCLIP's weights too."
+)
 SEEDS = flags.DEFINE_integer("seeds", 5, "Seeds of the folds.", lower_bound=1)
 OUT = flags.DEFINE_string("out", "mora.json", "File to write.")
 QUICK = flags.DEFINE_bool("quick", False, "One seed, no trees under folds.")
@@ -36,6 +41,8 @@ def encoders() -> dict[str, baselines.Embed]:
     found = baselines.features(baselines.WIDE)
     if "geoclip" in PEERS.value:
         found["geoclip"] = peers.GeoClip().embed
+    for folder in map(pathlib.Path, STUDENTS.value):
+        found[f"student {folder.name}"] = distill.load(folder)
     return found
 
 

@@ -99,7 +99,8 @@ def mobility(inductive: bool = False, fanout: tuple = (15, 10)) -> dict:
             "fanout": fanout,  # neighbours drawn a hop in training, () = all
             "whole": True,  # the graph is on the devices too, for evaluation
         },
-        # kind: or gat, transformer, which attend over drawn hops
+        # kind: or gat, transformer, which attend over drawn hops, or graph_network,
+        # that of jraph over them
         {"layers": 2, "start": "", "kind": "lightgcn", "heads": 4},
     )
 

@@ -93,18 +93,24 @@ class Run:
 
         self.about = workdir.read_about(folder)
         self.config = self.about["config"]
-        if "coords" not in self.config.towers:
+        towers = list(self.config.towers)
+        if not {"coords", "mobility"} & {*towers}:
             raise ValueError(
-                f"--workdir {folder}: towers {', '.join(self.config.towers)};"
-                " allowed: a run that has a tower named coords"
+                f"--workdir {folder}: towers {', '.join(towers)};"
+                " allowed: a run that has a tower named coords or mobility"
             )
         mesh = sharding.make_mesh(**self.config.mesh)
         run = trained.restore(folder, data_dir, mesh)
         self.step, self.params, self.untrained = run.step, run.params, run.fresh()
-        self.galleries = galleries.make(
-            *(self.config, mesh, run.task, run.readers, data_dir),
-            sharding.place(run.constants, mesh),
-        )
+        constants = sharding.place(run.constants, mesh)
+
+        def embed(config):
+            parts = (mesh, run.task, run.readers, data_dir, constants)
+            return galleries.make(config, *parts)(self.params)
+
+        # A student has nothing to be compared with.
+        self.galleries = embed(self.config) if len(towers) > 1 else {}
+        self.places = lambda: embed(galleries.of_all_places(self.config, data_dir))
 
     def embed_coords(self, params):
         """Returns (lat, lon) in degrees -> float32 (n, d), of a student as it says."""
@@ -149,6 +155,8 @@ def locate(run: Run, galleries: dict, count: int) -> dict:
     from unigeo_jax.data.datasets import earth_crops
     from unigeo_jax.evals import geolocation
 
+    if not galleries or "coords" not in run.config.towers:
+        return {}
     anchors = earth_crops.table("anchors.npz")
     lat, lon = anchors["lat"].astype(float), anchors["lon"].astype(float)
     order = np.argsort(splits.hash_places("geolocation", lat, lon))[:count]
@@ -170,6 +178,8 @@ def look(run: Run, galleries: dict, data_dir: pathlib.Path) -> list[str]:
     from unigeo_jax.data import datasets
     from unigeo_jax.evals import panels
 
+    if not galleries:
+        return []
     split, places = list(galleries.items())[-1]
     source, index = datasets.load(run.config.data.name, split, data_dir)
     row_n = panels.rows_of(places.lat, places.lon, index["lat"], index["lon"])
@@ -181,7 +191,7 @@ def look(run: Run, galleries: dict, data_dir: pathlib.Path) -> list[str]:
     return panels.neighbours(places.z, places.here, places.lat, places.lon, record)
 
 
-def encoders(run: Run, data_dir: pathlib.Path) -> list:
+def encoders(run: Run, tasks: list, data_dir: pathlib.Path) -> list:
     """Ours, the same untrained, and the peers asked for, with their union.
 
     `coords` and `untrained` are what a probe of coordinates is given: the unit vector
@@ -196,23 +206,41 @@ def encoders(run: Run, data_dir: pathlib.Path) -> list:
     towers = run.config.get("taught_by") or run.config.towers
     saw = tuple(sorted({r for name in towers for r in REVEALS.get(name, ())}))
     places = index["lat"], index["lon"]
-    ours, fresh = run.embed_coords(run.params), run.embed_coords(run.untrained)
-    if run.config.task == "distillation":
-        forms = {"": (ours, fresh)}
-    else:
-        forms = {
-            "": (baselines.beside(ours), baselines.beside(fresh)),
-            "_alone": (ours, fresh),
-        }
-    found = []
+    found, forms = [], {}
+    if "coords" in run.config.towers:
+        ours, fresh = run.embed_coords(run.params), run.embed_coords(run.untrained)
+        forms[""] = (ours, fresh)
+        if run.config.task != "distillation":
+            forms[""] = (baselines.beside(ours), baselines.beside(fresh))
+            forms["_alone"] = (ours, fresh)
     for form, (trained, untrained) in forms.items():
         found.append(entries.Encoder(f"coords{form}", trained, saw, places))
         found.append(entries.Encoder(f"untrained{form}", untrained))
+    found += at_nodes(run, tasks, saw, data_dir)
     if "geoclip" in PEERS.value:
         geoclip = peers.GeoClip().embed
         found.append(entries.Encoder("geoclip", geoclip))
-        found.append(entries.Encoder("union", baselines.union(geoclip)))
+        if "coords" in run.config.towers:
+            found.append(entries.Encoder("union", baselines.union(geoclip)))
     return found
+
+
+def at_nodes(run: Run, tasks: list, saw: tuple, data_dir: pathlib.Path) -> list:
+    """Mobility, and means of towers with it and without, for labels at its nodes.
+
+    Beside them, on us_places, what the towers were given, not encoded.
+    """
+    from unigeo_jax.evals import nodes
+
+    name = run.config.data.name
+    if "mobility" not in run.config.towers:
+        return []
+    covered = nodes.covers(*nodes.located(name, data_dir))
+    if not any(covered(task.lat, task.lon) for task in tasks):
+        return []
+    found = nodes.encoders(nodes.join(run.places().values()), saw=saw)
+    found = [encoder for encoder in found if encoder.name != "coords"]
+    return found + (nodes.raw(name, data_dir) if name.startswith("us_places") else [])
 
 
 def builtin(name: str, data_dir: pathlib.Path) -> list:
@@ -221,11 +249,11 @@ def builtin(name: str, data_dir: pathlib.Path) -> list:
 
     if not BUILTIN.value:
         return []
-    name = name if name.split("/")[0] == "earth" else "earth"
-    places = "us_places/tiny" if name.endswith("/tiny") else "us_places"
+    tiny = "/tiny" if name.endswith("/tiny") else ""
+    own = name if name.split("/")[0] == "earth" else f"earth{tiny}"
     return [
-        *labels.earth(name, data_dir, ROWS.value),
-        *labels.us_places(places, data_dir, ROWS.value),
+        *labels.earth(own, data_dir, ROWS.value),
+        *labels.us_places(f"us_places{tiny}", data_dir, ROWS.value),
     ]
 
 
@@ -246,12 +274,14 @@ def evaluate(folder: pathlib.Path, data_dir: pathlib.Path, out: pathlib.Path) ->
     names = [task.name for task in tasks]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"--tasks: {', '.join(twice)} given twice; allowed: once")
-    judged = encoders(run, data_dir)
+    judged = encoders(run, tasks, data_dir)
+    if "coords" not in run.config.towers:  # it has vectors at its nodes only
+        covers = judged[0].covers if judged else lambda lat, lon: False
+        tasks = [task for task in tasks if covers(task.lat, task.lon)]
     say(f"step {run.step} of {folder}; {len(tasks)} tasks, {SEEDS.value} seeds")
-    galleries = run.galleries(run.params)
-    results = {"retrieval": retrieve(galleries)}
+    results = {"retrieval": retrieve(run.galleries)}
     say("retrieval done")
-    results["geolocation"] = locate(run, galleries, GALLERY.value)
+    results["geolocation"] = locate(run, run.galleries, GALLERY.value)
     say("geolocation done")
     results["downstream"], about = downstream.run(
         tasks,
@@ -281,7 +311,7 @@ def evaluate(folder: pathlib.Path, data_dir: pathlib.Path, out: pathlib.Path) ->
     if run.config.task == "distillation":
         mapped = ("coords", "untrained", "geoclip")
     embeds = {e.name: e.embed for e in judged if e.name in mapped}
-    seen = look(run, galleries, data_dir)
+    seen = look(run, run.galleries, data_dir)
     report.write(out / "report.html", results, embeds, seen=seen)
     workdir.write_json(out / "results.json", report.plain(results))
     say(f"in {out}: results.json report.html folds/ predictions/")

@@ -10,7 +10,6 @@ one that is kept, which sees all (config.refit). Letters: `n` places, `d` dimens
 
 import functools
 import pathlib
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -145,13 +144,8 @@ def teacher_vectors(
     normalised. The second, for coordinates, needs a tower of that name.
     """
     run = trained.restore(folder, data_dir)
-    config, params, task, readers = run.config, run.params, run.task, run.readers
-    dataset = datasets.find(config.data.name, data_dir)
-    with config.unlocked():
-        config.eval.splits = tuple(
-            split for split in nodes.SPLITS if (dataset / f"index-{split}.npz").exists()
-        )
-        config.eval.gallery, config.eval.batch = sys.maxsize, 1024
+    params, task, readers = run.params, run.task, run.readers
+    config = galleries.of_all_places(run.config, data_dir)
     if len(names) == 1:
         task = task._replace(embed=functools.partial(tasks.raw, config, names[0]))
         readers = [reader for reader in readers if reader[0] in names]

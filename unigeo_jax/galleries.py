@@ -3,6 +3,7 @@
 """Places of whole splits as every modality sees them: what evaluation is given."""
 
 import pathlib
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from jax.sharding import Mesh
 
 from unigeo_jax import sharding, tasks
 from unigeo_jax.data import datasets, pipeline
+from unigeo_jax.data.splits import SPLITS
 from unigeo_jax.types import Batch
 
 
@@ -27,6 +29,17 @@ class Gallery(NamedTuple):
     lat: np.ndarray
     lon: np.ndarray
     block: np.ndarray
+
+
+def of_all_places(config: Any, data_dir: pathlib.Path | None = None) -> Any:
+    """A copy of `config` whose galleries hold every place of every split there is."""
+    config = config.copy_and_resolve_references()
+    folder = datasets.find(config.data.name, data_dir)
+    names = (name for name in SPLITS if (folder / f"index-{name}.npz").exists())
+    with config.unlocked():
+        config.eval.splits = tuple(names)
+        config.eval.gallery, config.eval.batch = sys.maxsize, 1024
+    return config
 
 
 def make(

@@ -156,6 +156,37 @@ def test_attention_reads_hops_and_the_table_alone(folder, kind):
     assert not np.allclose(z[0], made["params"]["table"][0], atol=1e-3)
 
 
+def test_jraphs_network_reads_hops_and_lonely_nodes_hear_nobody(folder):
+    pytest.importorskip("jraph")
+    node_b, seeds = np.arange(NODES, dtype=np.int32), np.arange(NODES, dtype=np.uint64)
+    x = sampled(folder, node_b, seeds)
+    shared = constants(folder, fanout=(3, 2), whole=False)
+    params = encoded(shared, x, kind="graph_network")
+    assert params["table"].shape == (NODES, DIM)
+    encoder = mobility.Encoder(dim=DIM, kind="graph_network")
+
+    @jax.jit
+    def embed(table):
+        changed = {**params, "table": table}
+        return encoder.apply({"params": changed, "constants": shared}, x)
+
+    z = embed(params["table"])
+    assert z.shape == (NODES, DIM) and np.isfinite(z).all()
+    # Node 7 has no edge: it hears of no other node, and no other of it.
+    others = np.arange(NODES) != 7
+    moved = embed(params["table"] + others[:, None])
+    np.testing.assert_allclose(moved[7], z[7], atol=1e-6)
+    assert (np.abs(moved - z).max(1) > 1e-3)[others].all()
+    moved = embed(params["table"] + ~others[:, None])
+    np.testing.assert_allclose(moved[others], z[others], atol=1e-6)
+    assert np.abs(moved[7] - z[7]).max() > 1e-3
+    # A neighbour is heard, from two hops away too.
+    far = int(x["node2"][0, 0, 0])
+    assert x["weight2"][0, 0, 0] > 0 and far != 0
+    moved = embed(params["table"].at[far].add(1.0))
+    assert np.abs(moved[0] - z[0]).max() > 1e-6
+
+
 def test_wrong_nodes_and_options_are_refused(folder):
     with pytest.raises(ValueError, match="has node 12, the graph has 12"):
         constants(folder, range(NODES + 1))

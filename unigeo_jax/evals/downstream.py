@@ -57,7 +57,8 @@ def run(
     """Scores everything and writes folds and predictions below `out`.
 
     Args:
-      encoders: the first one is the one judged; its learning curve is drawn.
+      encoders: the first one is the one judged; its learning curve is drawn. One is
+        left out of the tasks whose places it does not cover.
       width: of the Fourier features that are to be as wide as the encoder judged.
 
     Returns:
@@ -117,7 +118,8 @@ def _features(
     task: labels.Task, encoders: Sequence[entries.Encoder], width: int
 ) -> dict[str, np.ndarray]:
     """{name: (n, d)} of all encoders and of the baselines that are features."""
-    found = {e.name: e.embed(task.lat, task.lon) for e in encoders}
+    at = (task.lat, task.lon)
+    found = {e.name: e.embed(*at) for e in encoders if not e.covers or e.covers(*at)}
     for name, embed in baselines.features(width).items():
         found[name] = embed(task.lat, task.lon)
     for name, x_nd in found.items():
@@ -276,9 +278,8 @@ def _efficiency(
     curves: dict[str, dict] = {t.name: {} for t in usable}
     blocked = options._replace(kinds=("blocked",), seeds=1)
     _, made, _ = next(_splits(group, blocked))
-    names = [e.name for e in encoders] + [
-        n for n in features if n.startswith("fourier")
-    ]
+    names = [e.name for e in encoders if e.name in features]
+    names += [n for n in features if n.startswith("fourier")]
     if not usable or not made or task.kind == "classification":
         return {}
     y_ny = np.stack([t.y_n for t in usable], 1)

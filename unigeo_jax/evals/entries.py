@@ -3,6 +3,7 @@
 """What becomes of out-of-fold predictions: an entry of the results, and files."""
 
 import pathlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,12 +20,14 @@ class Encoder(NamedTuple):
 
     embed: (lat, lon) in degrees -> (n, d). saw: what its training saw, of
     labels.REVEALERS. places: lat, lon of its training places, None where unknown.
+    covers: (lat, lon) -> whether it has vectors for all of these; None: for any.
     """
 
     name: str
     embed: baselines.Embed
     saw: tuple[str, ...] = ()
     places: tuple[np.ndarray, np.ndarray] | None = None
+    covers: Callable[[np.ndarray, np.ndarray], bool] | None = None
 
 
 class Predicted(NamedTuple):

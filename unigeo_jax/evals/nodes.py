@@ -7,7 +7,7 @@ the places of its dataset: `lookup` makes an encoder of those, for labels at the
 same places. Letters: `n` places, `d` features.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,8 @@ import scipy.spatial
 from unigeo_jax.data import datasets, graph, splits
 from unigeo_jax.evals import baselines, entries
 
-SPLITS = ("train", "val", "test", "near")
+Covers = Callable[[np.ndarray, np.ndarray], bool]
+SPLITS = splits.SPLITS
 SAME_KM = 0.02  # degrees as float32 round to less than this
 
 
@@ -78,6 +79,31 @@ def lookup(lat_n: np.ndarray, lon_n: np.ndarray, z_nd: np.ndarray) -> baselines.
     return embed
 
 
+def covers(lat_n: np.ndarray, lon_n: np.ndarray) -> Covers:
+    """Returns (lat, lon) -> whether there is a place at each of these points."""
+    tree = scipy.spatial.KDTree(splits.unit_vectors(lat_n, lon_n))
+    radius = SAME_KM / splits.EARTH_RADIUS_KM
+
+    def covered(lat: np.ndarray, lon: np.ndarray) -> bool:
+        at = splits.unit_vectors(lat, lon)
+        away, _ = tree.query(at, distance_upper_bound=radius)
+        return bool(np.isfinite(away).all())
+
+    return covered
+
+
+def located(name: str, data_dir: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    """lat, lon in degrees of the places of all splits that are nodes of the graph."""
+    fields, found = ("lat", "lon", "node"), []
+    folder = datasets.find(name, data_dir)
+    for split in SPLITS:
+        if (folder / f"index-{split}.npz").exists():
+            source, _ = datasets.load(name, split, data_dir, fields)
+            found += [[source[i][key] for key in fields] for i in range(len(source))]
+    lat_n, lon_n, node_n = np.array(found).T
+    return lat_n[node_n >= 0], lon_n[node_n >= 0]
+
+
 def encoders(
     nodes: Nodes, prefix: str = "", saw: tuple[str, ...] = ()
 ) -> list[entries.Encoder]:
@@ -91,9 +117,11 @@ def encoders(
     sets["all towers"] = towers
     if "mobility" in towers:
         sets["all but mobility"] = [t for t in towers if t != "mobility"]
+    at = (nodes.lat, nodes.lon)
     return [
         entries.Encoder(
-            prefix + label, lookup(nodes.lat, nodes.lon, fuse(nodes, members)), saw
+            *(prefix + label, lookup(*at, fuse(nodes, members)), saw),
+            covers=covers(*at),
         )
         for label, members in sets.items()
     ]
@@ -126,6 +154,9 @@ def raw(name: str, data_dir: Any = None) -> list[entries.Encoder]:
     parts["raw figures and flows"] = np.concatenate([*parts.values()], 1)
     saw = ("demographics", "mobility", "nightlights", "population")
     return [
-        entries.Encoder(label, lookup(lat, lon, x.astype(np.float32)), saw)
+        entries.Encoder(
+            *(label, lookup(lat, lon, x.astype(np.float32)), saw),
+            covers=covers(lat, lon),
+        )
         for label, x in parts.items()
     ]

@@ -19,10 +19,10 @@ from jax.sharding import Mesh
 
 from unigeo_jax.data import adjacency, neighbours
 from unigeo_jax.data import graph as graphs
-from unigeo_jax.nn import graph, graph_attention, graph_pack
+from unigeo_jax.nn import graph, graph_attention, graph_network, graph_pack
 
 FIELD = "node"
-Kind = Literal["lightgcn", "gat", "transformer"]
+Kind = Literal["lightgcn", "gat", "transformer", "graph_network"]
 
 
 def spec(fanout: Sequence[int] = (), **_) -> dict[str, np.ndarray]:
@@ -143,7 +143,7 @@ class Encoder(nn.Module):
     the whole graph; in training over the hops that a batch brings, if it brings any: an
     estimate without bias. The norm, which `GeoModel.raw` keeps, tells how busy a place
     is. `kind` "gat" or "transformer" attends over drawn hops instead, with `heads`, in
-    evaluation too.
+    evaluation too; "graph_network" is jraph's over them.
     """
 
     dim: int
@@ -160,6 +160,8 @@ class Encoder(nn.Module):
         start = functools.partial(_table, self.start) if self.start else None
         if self.kind == "lightgcn":
             net = graph.LightGCN(nodes, self.dim, self.layers, start, self.mesh)
+        elif self.kind == "graph_network":
+            net = graph_network.GraphNetwork(nodes, self.dim, self.layers, start)
         else:
             options = {"kind": self.kind, "start": start, "dtype": self.dtype}
             net = graph_attention.GraphAttention(nodes, self.dim, self.heads, **options)
@@ -170,7 +172,10 @@ class Encoder(nn.Module):
             return graph.lookup(net(packed), x["node"])
         hops = range(1, self.layers + 1)
         node = (x["node"], *(x[f"node{hop}"] for hop in hops))
-        return net((node, tuple(x[f"weight{hop}"] for hop in hops)))
+        drawn_hops = (node, tuple(x[f"weight{hop}"] for hop in hops))
+        if self.kind == "graph_network":
+            return net(graph_network.to_graphs_tuple(drawn_hops))
+        return net(drawn_hops)
 
 
 def _table(path: str, key: jax.Array, shape: tuple[int, int], dtype: Any) -> jax.Array:

@@ -19,11 +19,15 @@ def to_graphs_tuple(hops: Any) -> Any:
     """Returns sampled hops as a jraph.GraphsTuple: a tree of fixed size each place.
 
     Nodes are node numbers (b * t,), the place itself first, edges are factors
-    (b * (t - 1), 1), from each neighbour to the one that drew it. Works on numpy and
-    inside jit.
+    (b * (t - 1), 1), from each neighbour to the one that drew it. A slot without a
+    neighbour, whose factor is 0, repeats the one that drew. Works on numpy and inside
+    jit.
     """
     jraph: Any = importlib.import_module("jraph")
-    node, weight = hops
+    given, weight = hops
+    node = [given[0]]
+    for hop, factor in zip(given[1:], weight, strict=True):
+        node.append(jnp.where(factor > 0, hop, node[-1][..., None]))
     batch = node[0].shape[0]
     node_bt = jnp.concatenate([jnp.reshape(hop, (batch, -1)) for hop in node], 1)
     weight_bt = jnp.concatenate([jnp.reshape(hop, (batch, -1)) for hop in weight], 1)
@@ -50,16 +54,19 @@ def to_graphs_tuple(hops: Any) -> Any:
 class GraphNetwork(nn.Module):
     """Battaglia et al., "Relational inductive biases", 2018, by jraph.GraphNetwork.
 
-    Edge, node and graph updates are one-hidden-layer perceptrons of width `dim`.
+    Edge, node and graph updates are one-hidden-layer perceptrons of width `dim`. An
+    edge whose first feature is 0 sends nothing.
 
     Attributes:
       nodes, dim: of the node table, whose rows stand for node numbers.
       steps: rounds of updates, each with parameters of its own.
+      start: of the table, as for nn.graph.LightGCN.
     """
 
     nodes: int
     dim: int
     steps: int = 2
+    start: Any = None
 
     @nn.compact
     def __call__(self, graphs: Any) -> jax.Array:
@@ -70,9 +77,10 @@ class GraphNetwork(nn.Module):
             graphs must not be empty.
         """
         jraph: Any = importlib.import_module("jraph")
-        draw = nn.initializers.normal(self.dim**-0.5)
+        draw = self.start or nn.initializers.normal(self.dim**-0.5)
         table_nd = self.param("table", draw, (self.nodes, self.dim), jnp.float32)
         first = jnp.cumsum(graphs.n_node) - graphs.n_node
+        real_e1 = graphs.edges[:, :1] != 0
         graphs = graphs._replace(nodes=table_nd[graphs.nodes])
         for step in range(self.steps):
 
@@ -84,9 +92,8 @@ class GraphNetwork(nn.Module):
                     hidden = nn.Dense(self.dim, name=f"{name}_{step}_in")(
                         jnp.concatenate(flat, axis=-1)
                     )
-                    return nn.Dense(self.dim, name=f"{name}_{step}_out")(
-                        nn.gelu(hidden)
-                    )
+                    out = nn.Dense(self.dim, name=f"{name}_{step}_out")(nn.gelu(hidden))
+                    return out * real_e1 if name == "edge" else out
 
                 return apply
 
