@@ -139,6 +139,7 @@ def release(config: Any, tiny: bool) -> None:
         "mobility-aerial": 0.2,
     }
     config.loss.same_cell_mask = False
+    config.data.neighbourhood.fraction = 0.0
     graph = {"adjacency": "release", "log1p": False, "fanout": ()}
     config.towers.mobility.data.update(graph)
     config.optim.update(

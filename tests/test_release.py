@@ -192,6 +192,7 @@ def test_the_release_has_its_published_numbers():
     config = mobclip.get_config("release,vectors=folder,data=own")
     assert (config.steps, config.batch, config.dim) == (900, 20_480, 128)
     assert sorted(config.towers) == ["aerial", "demographics", "mobility", "poi"]
+    assert not config.data.neighbourhood.fraction and not config.loss.same_cell_mask
     assert config.stop.patience == 10 and config.stop.share == 0.1
     # Of its 195,574 cells: 19,557 for validation, epochs of 9 steps, 100 at most.
     places = ([None] * 195_574, {"lat": np.zeros(195_574)})

@@ -23,7 +23,6 @@ def config(**changes) -> Any:
         del config.towers["aerial"], config.towers["poi"]
         config.loss.fixed_tau = {"mobility-demographics": 0.2}
         config.steps, config.batch, config.optim.lr = STEPS, 64, 0.1
-        config.data.neighbourhood.fraction = 0.0
         config.stop = {"patience": PATIENCE, "every": EVERY, "split": "", "share": 0.1}
         config.checkpoint = {"every": 3, "keep": 1}
         config.eval.splits = ("test",)
@@ -122,8 +121,9 @@ def test_the_validation_loss_is_that_of_the_held_places_on_any_devices(data_dir)
     out = {tuple(x) for x in np.stack([held[1]["lat"], held[1]["lon"]], 1)}
     assert len(held[0]) == len(places[0]) // 10 and not at & out
     found = []
-    for devices in (1, 8):
+    for devices, microbatch in ((1, 0), (8, 8)):
         mesh = sharding.make_mesh(devices=jax.devices()[:devices])
+        asked = config(batch=16, microbatch=microbatch)
         shared = pipeline.constants(asked, modalities.get, data_dir, devices)
         run = train.prepare(asked, mesh, pipeline.example_batch(readers), shared)
         constants = sharding.place(shared, mesh)

@@ -8,6 +8,7 @@ stops when the loss of a random tenth has not fallen for ten epochs.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -131,7 +132,8 @@ def make(
     shapes with their shardings.
     """
     source, index = held
-    batch = -(-min(config.batch, len(source)) // mesh.size) * mesh.size
+    unit = math.lcm(mesh.size, config.microbatch or 1)
+    batch = -(-min(config.batch, len(source)) // unit) * unit
     options = {"size": len(source), "batch": batch, "folder": folder}
 
     def batches() -> Iterator[Batch]:

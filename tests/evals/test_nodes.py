@@ -50,3 +50,20 @@ def test_splits_are_put_one_behind_another():
     whole = nodes.join([places(4), places(3)])
     assert whole.lat.shape == (7,) and whole.here["poi"].shape == (7,)
     np.testing.assert_array_equal(whole.z["poi"][4:], places(3).z["poi"])
+
+
+def test_encoders_of_places_are_means_of_towers_and_cover_these_places_only():
+    one = places()
+    found = {encoder.name: encoder for encoder in nodes.encoders(one, "a: ", ("text",))}
+    assert found.keys() == {"a: mobility", "a: all towers", "a: all but mobility"}
+    rows = np.array([3, 1])
+    for name, towers in (
+        ("all towers", ["poi", "mobility"]),
+        ("mobility", ["mobility"]),
+    ):
+        encoder = found[f"a: {name}"]
+        got = encoder.embed(one.lat[rows], one.lon[rows])
+        np.testing.assert_array_equal(got, nodes.fuse(one, towers)[rows])
+        assert encoder.saw == ("text",)
+        assert encoder.covers(one.lat[rows], one.lon[rows])
+        assert not encoder.covers(one.lat[rows], one.lon[rows] + 0.01)
