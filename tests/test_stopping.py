@@ -137,7 +137,7 @@ def test_the_validation_loss_is_that_of_the_held_places_on_any_devices(data_dir)
             *(jax.device_get(state.params), jax.device_get(state.best.params)),
         )
     assert found[0] == pytest.approx(found[1], rel=1e-6)
-    task = tasks.contrastive(asked, mesh)
+    task = tasks.contrastive(config(batch=16), mesh)
     read = pipeline.ReadPlaces(held[0], held[1]["cell"], readers, folder)
     total = 0.0
     for start in range(0, len(held[0]), asked.batch):
