@@ -242,7 +242,9 @@ def at_nodes(run: Run, tasks: list, saw: tuple, data_dir: pathlib.Path) -> list:
         return []
     found = nodes.encoders(nodes.join(run.places().values()), saw=saw)
     found = [encoder for encoder in found if encoder.name != "coords"]
-    return found + (nodes.raw(name, data_dir) if name.startswith("us_places") else [])
+    if name.split("/")[0] == "us_places":
+        found += nodes.raw(name, data_dir)
+    return found
 
 
 def builtin(name: str, data_dir: pathlib.Path) -> list:
@@ -278,8 +280,8 @@ def evaluate(folder: pathlib.Path, data_dir: pathlib.Path, out: pathlib.Path) ->
         raise ValueError(f"--tasks: {', '.join(twice)} given twice; allowed: once")
     judged = encoders(run, tasks, data_dir)
     if "coords" not in run.config.towers:  # it has vectors at its nodes only
-        covers = judged[0].covers if judged else lambda lat, lon: False
-        tasks = [task for task in tasks if covers(task.lat, task.lon)]
+        ours = [e.covers for e in judged if e.covers][:1]
+        tasks = [t for t in tasks if any(covers(t.lat, t.lon) for covers in ours)]
     say(f"step {run.step} of {folder}; {len(tasks)} tasks, {SEEDS.value} seeds")
     results = {"retrieval": retrieve(run.galleries)}
     say("retrieval done")
