@@ -66,6 +66,48 @@ def test_ridge_equals_scikit_learn(kind, wide, monkeypatch):
             )
 
 
+def waves(lat, lon, count=300):
+    """Smooth features of places, which nearly depend on each other."""
+    at = np.stack([lat, lon]).T / 90
+    phases = at @ np.random.default_rng(1).normal(size=(2, count // 2)) * 2
+    return np.concatenate([np.cos(phases), np.sin(phases)], 1)
+
+
+@pytest.mark.parametrize("wide", [False, True], ids=["eigenvectors", "search"])
+def test_ridge_along_few_axes_equals_scikit_learn(wide, monkeypatch):
+    monkeypatch.setattr(probe, "WIDE", 10 if wide else 1000)
+    lat, lon, _, y, _ = problem(n=900)
+    x = waves(lat, lon)
+    assert len(probe.principal(x).value_r) < 0.5 * x.shape[1]
+    split = folds.make("blocked", lat, lon, seed=0)
+    got = probe.ridge(x, y, split)
+    expected = np.empty_like(y)
+    for k, (train, test) in enumerate(split.parts()):
+        for target in range(2):
+            model = Ridge(alpha=got.penalty_ky[k, target])
+            model = make_pipeline(StandardScaler(), model)
+            model.fit(x[train], y[train, target])
+            expected[test, target] = model.predict(x[test])
+    for target in range(2):
+        scores = [statistics.r2(y[:, target], v[:, target]) for v in (got[0], expected)]
+        assert scores[0] == pytest.approx(scores[1], abs=1e-5)
+
+
+def test_logistic_along_few_axes_equals_scikit_learn():
+    lat, lon, _, _, _ = problem(n=500)
+    x = waves(lat, lon, 120)
+    noise = np.random.default_rng(2).gumbel(size=(500, 3))
+    label = (x[:, :3] * 3 + noise).argmax(1)
+    split = folds.make("blocked", lat, lon, seed=0)
+    got, penalty_f = logistic.logistic(x, label, split)
+    expected = np.empty_like(label)
+    for k, (train, test) in enumerate(split.parts()):
+        regression = LogisticRegression(C=1 / penalty_f[k], tol=1e-7, max_iter=9999)
+        model = make_pipeline(StandardScaler(), regression).fit(x[train], label[train])
+        expected[test] = model.predict(x[test])
+    assert np.mean(got == expected) >= 1 - 1 / 500
+
+
 def test_ridge_takes_more_features_than_rows():
     lat, lon, _, y, _ = problem(n=60)
     x = np.random.default_rng(0).normal(size=(60, 90))

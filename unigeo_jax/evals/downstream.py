@@ -16,7 +16,7 @@ import concurrent.futures
 import hashlib
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,9 +26,8 @@ from unigeo_jax.evals import (
     entries,
     folds,
     labels,
-    logistic,
-    nonlinear,
     probe,
+    reading,
     statistics,
 )
 
@@ -76,28 +75,99 @@ def run(
             raise ValueError(f"{what}: got {unknown}; allowed: {', '.join(allowed)}")
     scores: dict[str, Any] = {}
     about: dict[str, Any] = {"folds": {}, "efficiency": {}, "tasks": {}}
-    for group in together(tasks):
-        first = group[0]
-        options.report(f"{', '.join(t.name for t in group)}: {len(first.lat):,} rows")
-        features = _features(first, encoders, width)
-        continent = labels.continents(first.lat, first.lon)
-        tables: dict[str, list] = {task.name: [] for task in group}
-        for task in group:
-            scores[task.name] = {}
-            about["tasks"][task.name] = entries.facts(task)
-        for kind, parts, problem in _splits(group, options):
-            about["folds"] |= entries.write_folds(out, first, kind, parts)
-            for task, scored, predicted in _score_kind(
-                *(group, parts, problem, features, continent, encoders, options)
-            ):
-                scores[task.name][kind] = scored
-                tables[task.name] += entries.rows(task, kind, parts, predicted)
-        for task in group:
-            entries.write_predictions(
-                out / "predictions" / f"{task.name}.parquet", tables[task.name]
-            )
-        about["efficiency"] |= _efficiency(group, features, encoders, options)
+    pool = concurrent.futures.ThreadPoolExecutor(_cores())
+    try:
+        for work in _ahead(pool, together(tasks), encoders, width, options):
+            first = work.group[0]
+            names = ", ".join(task.name for task in work.group)
+            options.report(f"{names}: {len(first.lat):,} rows")
+            continent = labels.continents(first.lat, first.lon)
+            tables: dict[str, list] = {task.name: [] for task in work.group}
+            for task in work.group:
+                scores[task.name] = {}
+                about["tasks"][task.name] = entries.facts(task)
+            for kind, parts, _ in work.splits:
+                about["folds"] |= entries.write_folds(out, first, kind, parts)
+                for task, scored, predicted in _score_kind(
+                    work, kind, continent, encoders
+                ):
+                    scores[task.name][kind] = scored
+                    tables[task.name] += entries.rows(task, kind, parts, predicted)
+            for task in work.group:
+                path = out / "predictions" / f"{task.name}.parquet"
+                entries.write_predictions(path, tables[task.name])
+            about["efficiency"] |= _efficiency(work, encoders)
+    finally:
+        pool.shutdown(cancel_futures=True)
     return scores, about
+
+
+class _Work(NamedTuple):
+    """Tasks of the same rows, their folds, and what reads them side by side.
+
+    splits: (kind of folds, folds a seed, why there are none). jobs: of each encoder and
+    interpolator, in the order of the table; None where no task is usable.
+    """
+
+    group: list[labels.Task]
+    usable: list[labels.Task]
+    splits: list[tuple[str, list[folds.Folds], str]]
+    jobs: Mapping[str, concurrent.futures.Future | None]
+
+
+def _ahead(
+    pool: concurrent.futures.Executor,
+    groups: Sequence[list[labels.Task]],
+    encoders: Sequence[entries.Encoder],
+    width: int,
+    options: Options,
+) -> Iterator[_Work]:
+    """Yields each group when that after it is under way too: no core waits."""
+    before = None
+    for group in groups:
+        work = _start(pool, group, encoders, width, options)
+        if before is not None:
+            yield before
+        before = work
+    if before is not None:
+        yield before
+
+
+def _start(
+    pool: concurrent.futures.Executor,
+    group: list[labels.Task],
+    encoders: Sequence[entries.Encoder],
+    width: int,
+    options: Options,
+) -> _Work:
+    usable = [task for task in group if not _unusable(task)]
+    splits = list(_splits(group, options))
+    thin = []
+    if usable and group[0].kind == "regression":
+        once = options._replace(kinds=("blocked",), seeds=1)
+        thin = [
+            (folds.thin(made, rows), rows)
+            for _, parts, _ in _splits(group, once)
+            for made in parts
+            for rows in EFFICIENCY_ROWS
+        ]
+    features = _features(group[0], encoders, width)
+    curved = [e.name for e in encoders if e.name in features]
+    curved += [name for name in features if name.startswith("fourier")]
+    jobs = {}
+    if usable:
+        for name in baselines.INTERPOLATORS:
+            small = thin if name == "idw" else []
+            jobs[name] = pool.submit(reading.interpolate, name, usable, splits, small)
+        # The widest first: what takes longest must not come last.
+        for name in sorted(features, key=lambda name: -features[name].shape[1]):
+            small = thin if name in curved else []
+            jobs[name] = pool.submit(
+                *(reading.read, name, features[name], usable, splits, small),
+                options.probes,
+            )
+    order = [*baselines.INTERPOLATORS, *features]
+    return _Work(group, usable, splits, {name: jobs.get(name) for name in order})
 
 
 def together(tasks: Sequence[labels.Task]) -> list[list[labels.Task]]:
@@ -154,23 +224,20 @@ def _splits(group: Sequence[labels.Task], options: Options) -> Iterator[tuple]:
 
 
 def _score_kind(
-    group: Sequence[labels.Task],
-    parts: list[folds.Folds],
-    problem: str,
-    features: dict[str, np.ndarray],
+    work: _Work,
+    kind: str,
     continent: np.ndarray,
     encoders: Sequence[entries.Encoder],
-    options: Options,
 ) -> Iterator[tuple[labels.Task, dict, dict[str, entries.Predicted]]]:
     """Yields each task of the group with its entries and predictions."""
-    usable = [task for task in group if not _unusable(task)] if parts else []
-    prepared: dict[str, logistic.Axes] = {}
+    group, usable = work.group, work.usable
+    parts, problem = next((p, why) for name, p, why in work.splits if name == kind)
     predicted: dict[str, dict[str, entries.Predicted]] = {
         task.name: {} for task in group
     }
-    if usable:
-        for split in parts:
-            for name, value_ny in _predict(usable, features, split, options, prepared):
+    for split in parts if usable else []:
+        for job in filter(None, work.jobs.values()):
+            for name, value_ny in job.result().values[kind, split.seed]:
                 for task, value_n, uncut_n in _decode(usable, value_ny, split):
                     mine = predicted[task.name].setdefault(
                         name, entries.Predicted([], [])
@@ -178,12 +245,11 @@ def _score_kind(
                     mine.value.append(value_n)
                     mine.uncut.append(uncut_n)
     saw = {e.name: e for e in encoders}
-    where = entries.setting(group[0], parts, continent) if usable else None
+    where = entries.setting(group[0], parts, continent) if usable and parts else None
     for task in group:
         reason = problem or _unusable(task)
-        names = list(predicted[task.name]) or [*features, *baselines.INTERPOLATORS]
         scored = {}
-        for name in names:
+        for name in list(predicted[task.name]) or work.jobs:
             encoder = saw.get(name.split("/")[0])
             entry = {"metric": statistics.METRICS[task.kind], "n": len(task.lat)}
             entry |= {"score": None, "std": None}
@@ -203,48 +269,6 @@ def _unusable(task: labels.Task) -> str:
         what = "class" if task.kind == "classification" else "value"
         return f"{len(np.unique(task.y_n))} {what} in {len(task.y_n)} rows"
     return ""
-
-
-def _predict(
-    group: Sequence[labels.Task],
-    features: dict[str, np.ndarray],
-    split: folds.Folds,
-    options: Options,
-    prepared: dict[str, logistic.Axes],
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields (encoder or encoder/probe, predictions): targets, shares or classes."""
-    task = group[0]
-    classes = task.kind == "classification"
-    y_ny = np.stack([t.y_n for t in group], 1)
-    if classes:
-        y_ny = np.eye(len(task.classes))[task.y_n]
-    for name, interpolate in baselines.INTERPOLATORS.items():
-        yield name, interpolate(task.lat, task.lon, y_ny, split)
-
-    def read(name: str) -> list[tuple[str, np.ndarray]]:
-        x_nd, found = features[name], []
-        if "linear" in options.probes and classes:
-            if name not in prepared:
-                prepared[name] = logistic.principal_axes(x_nd)
-            value_n, _ = logistic.logistic(x_nd, task.y_n, split, axes=prepared[name])
-            found.append((name, value_n))
-        elif "linear" in options.probes:
-            found.append((name, probe.ridge(x_nd, y_ny, split).value_ny))
-        if "knn" in options.probes:
-            found.append((f"{name}/knn", probe.neighbours(x_nd, y_ny, split)))
-        if "mlp" in options.probes:
-            found.append((f"{name}/mlp", nonlinear.mlp(x_nd, y_ny, split, classes)))
-        if "lightgbm" in options.probes:
-            value_ny = nonlinear.lightgbm(x_nd, y_ny, split, classes)
-            found.append((f"{name}/lightgbm", value_ny))
-        return found
-
-    # The widest first: what takes longest must not come last.
-    widest = sorted(features, key=lambda name: -features[name].shape[1])
-    with concurrent.futures.ThreadPoolExecutor(_cores()) as pool:
-        reading = {name: pool.submit(read, name) for name in widest}
-        for name in features:
-            yield from reading[name].result()
 
 
 def _cores() -> int:
@@ -267,30 +291,14 @@ def _decode(
         yield task, cut_ny[:, y], value_ny[:, y]
 
 
-def _efficiency(
-    group: Sequence[labels.Task],
-    features: dict[str, np.ndarray],
-    encoders: Sequence[entries.Encoder],
-    options: Options,
-) -> dict[str, dict]:
+def _efficiency(work: _Work, encoders: Sequence[entries.Encoder]) -> dict[str, dict]:
     """Blocked scores of fewer training rows, by the linear probe, fold seed 0."""
-    task, usable = group[0], [t for t in group if not _unusable(t)]
-    curves: dict[str, dict] = {t.name: {} for t in usable}
-    blocked = options._replace(kinds=("blocked",), seeds=1)
-    _, made, _ = next(_splits(group, blocked))
-    names = [e.name for e in encoders if e.name in features]
-    names += [n for n in features if n.startswith("fourier")]
-    if not usable or not made or task.kind == "classification":
-        return {}
-    y_ny = np.stack([t.y_n for t in usable], 1)
-    for rows in EFFICIENCY_ROWS:
-        thin = folds.thin(made[0], rows)
-        for name in [*names, "idw"]:
-            if name == "idw":
-                value_ny = baselines.inverse_distance(task.lat, task.lon, y_ny, thin)
-            else:
-                value_ny = probe.ridge(features[name], y_ny, thin).value_ny
-            for t, value_n, _ in _decode(usable, value_ny, thin):
-                curve = curves[t.name].setdefault(name, {})
-                curve[str(rows)] = statistics.r2(t.y_n, value_n)
-    return curves
+    curves: dict[str, dict] = {task.name: {} for task in work.usable}
+    first = [e.name for e in encoders if e.name in work.jobs]
+    for name in [*first, *(n for n in work.jobs if n not in first)]:
+        job = work.jobs[name]
+        for thin, rows, value_ny in job.result().curve if job else ():
+            for task, value_n, _ in _decode(work.usable, value_ny, thin):
+                curve = curves[task.name].setdefault(name, {})
+                curve[str(rows)] = statistics.r2(task.y_n, value_n)
+    return {name: curve for name, curve in curves.items() if curve}

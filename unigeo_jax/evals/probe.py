@@ -6,7 +6,8 @@ Features are standardised by the training rows of each fold. The penalty is chos
 the inner split of each fold, pooled over the inner folds, then the probe is fitted
 again on the whole training part. Nothing of a test row is seen before it is predicted.
 
-Letters: `n` rows, `d` features, `y` targets, `a` penalties, `k` folds.
+Letters: `n` rows, `d` features, `r` their axes, `y` targets, `a` penalties, `k` folds,
+`s` unknowns of a fit.
 """
 
 from typing import Any, NamedTuple
@@ -14,13 +15,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.linalg
 
+from unigeo_jax.evals import axes
 from unigeo_jax.evals.folds import Folds
 
 PENALTIES = tuple(10.0 ** np.arange(-2, 6.5, 0.5))
 # From so many features on, not all penalties are tried: the search walks from that of
-# the fold before to where the inner error is least, two steps of the list at a time,
-# then one. A Cholesky factor each costs less there than eigenvectors for them all.
+# the fold before to where the inner error is least, in the first fold two steps of the
+# list at a time, then one. A Cholesky factor each costs less than eigenvectors for all.
 WIDE = 400
+LEAST = 1e-3  # of the smallest penalty: axes of smaller summed squares are left out
 NEIGHBOURS = 16
 
 
@@ -31,18 +34,33 @@ class Prediction(NamedTuple):
     penalty_ky: np.ndarray
 
 
+class _Part(NamedTuple):
+    """Rows of a fold: standardised features, the same along axes, targets."""
+
+    x_nd: np.ndarray
+    p_nr: np.ndarray
+    y_ny: np.ndarray
+
+
 class _Sums(NamedTuple):
     """Sums over some rows, from which any standardisation follows."""
 
     rows: int
     x_d: np.ndarray
+    square_d: np.ndarray
+    p_r: np.ndarray
     y_y: np.ndarray
-    xx_dd: np.ndarray
-    xy_dy: np.ndarray
+    pp_rr: np.ndarray
+    py_ry: np.ndarray
 
     def less(self, other: "_Sums") -> "_Sums":
         pairs: Any = zip(self, other, strict=True)
         return _Sums(*(a - b for a, b in pairs))
+
+
+def principal(x_nd: np.ndarray, penalties: tuple[float, ...] = PENALTIES) -> axes.Axes:
+    """What `ridge` can share between folds, seeds and targets on the same features."""
+    return axes.principal(x_nd, LEAST * min(penalties))
 
 
 def ridge(
@@ -50,99 +68,161 @@ def ridge(
     y_ny: np.ndarray,
     folds: Folds,
     penalties: tuple[float, ...] = PENALTIES,
+    shared: axes.Axes | None = None,
 ) -> Prediction:
     """Minimises |y - x w - c|^2 + penalty |w|^2 for every fold, target and penalty.
 
-    One pass over the rows makes the sums of products of every part; what a part is
-    standardised by and its normal equations follow from sums of sums, so the cost of a
-    penalty does not grow with the rows. float64 throughout.
+    One pass over the rows makes the sums of products of every part along the principal
+    axes; what a part is standardised by and its normal equations follow from sums of
+    sums, so the cost of a penalty does not grow with the rows. float64 throughout.
 
     Args:
       x_nd: finite features. y_ny: finite targets.
       penalties: ascending.
+      shared: `principal` of the features, where it is known already.
 
     Raises:
       ValueError: features or targets are not finite.
     """
-    for what, values in (("features", x_nd), ("targets", y_ny)):
-        if not np.isfinite(values).all():
-            raise ValueError(f"ridge: {what} are not finite; allowed: finite numbers")
-    x_nd = np.asarray(x_nd, np.float64)
-    centre_d, scale_d = x_nd.mean(0), _scale(x_nd.var(0))
-    x_nd = (x_nd - centre_d) / scale_d  # for the conditioning of the sums alone
+    if not np.isfinite(y_ny).all():
+        raise ValueError("ridge: targets are not finite; allowed: finite numbers")
+    shared = shared or principal(x_nd, penalties)
+    if len(shared.value_r) > 0.8 * len(shared.axis_dr):  # scaling is cheaper
+        shared = shared._replace(p_nr=shared.x_nd, axis_dr=None)
     middle_y = np.mean(y_ny, 0)
-    y_ny = np.asarray(y_ny, np.float64) - middle_y
+    whole = _Part(shared.x_nd, shared.p_nr, np.asarray(y_ny, np.float64) - middle_y)
     out_ny = np.full(y_ny.shape, np.nan)
     chosen_ky = np.empty((len(folds.inner_kn), y_ny.shape[1]))
     index_y = np.full(y_ny.shape[1], len(penalties) // 2)
     for k, (train, test) in enumerate(folds.parts()):
         inner_n = folds.inner_kn[k, train]
-        parts = [train[inner_n == i] for i in range(inner_n.max() + 1)]
-        sums = [_sums(x_nd[rows], y_ny[rows]) for rows in parts]
-        index_y = _choose(sums, parts, x_nd, y_ny, penalties, index_y)
+        rows = [train[inner_n == i] for i in range(inner_n.max() + 1)]
+        parts = [_Part(*(column[r] for column in whole)) for r in rows]
+        fit, fits = _fits(parts, shared.axis_dr)
+        index_y = _choose(fits, parts, penalties, index_y, (2, 1) if k == 0 else (1,))
         chosen_ky[k] = np.asarray(penalties)[index_y]
-        out_ny[test] = _Fit(_add(sums)).predict(x_nd[test], chosen_ky[k, None])[:, 0]
+        tested = _Part(*(column[test] for column in whole))
+        out_ny[test] = fit.predict(tested, chosen_ky[k, None])[:, 0]
     return Prediction(out_ny + middle_y, chosen_ky)
 
 
 class _Fit:
-    """The normal equations of some rows, ready for any penalty."""
+    """Normal equations of some rows, ready for any penalty.
 
-    def __init__(self, sums: _Sums) -> None:
-        self._mean_y = sums.y_y / sums.rows
-        self._mean_d = sums.x_d / sums.rows
-        # For a feature that is constant here the difference is rounding, not spread.
-        variance_d = np.diag(sums.xx_dd) / sums.rows - self._mean_d**2
-        self._scale_d = _scale(np.where(variance_d < 1e-12, 0, variance_d))
-        spread_dd = sums.xx_dd - sums.rows * np.outer(self._mean_d, self._mean_d)
-        self._gram_dd = spread_dd / np.outer(self._scale_d, self._scale_d)
-        cross_dy = sums.xy_dy - np.outer(self._mean_d, sums.y_y)
-        self._cross_dy = cross_dy / self._scale_d[:, None]
+    gram_ss, cross_sy: of what the penalty is on; lift_sq leads from there to weights of
+    the features (`along` False) or of the axes. Either are centred by mean_q.
+    """
+
+    def __init__(
+        self,
+        gram_ss: np.ndarray,
+        cross_sy: np.ndarray,
+        lift_sq: np.ndarray,
+        mean_q: np.ndarray,
+        mean_y: np.ndarray,
+        along: bool,
+    ) -> None:
+        self._gram_ss, self._cross_sy, self._lift_sq = gram_ss, cross_sy, lift_sq
+        self._mean_q, self._mean_y, self._along = mean_q, mean_y, along
         self._eigen = None
-        if len(self._mean_d) < WIDE:
-            value_d, vector_dd = np.linalg.eigh(self._gram_dd)
-            along_dy = vector_dd.T @ self._cross_dy
-            self._eigen = np.maximum(value_d, 0), vector_dd, along_dy
+        if len(gram_ss) < WIDE:
+            value_s, vector_ss = np.linalg.eigh(gram_ss)
+            self._eigen = np.maximum(value_s, 0), vector_ss, vector_ss.T @ cross_sy
 
-    def weights(self, penalty_ay: np.ndarray) -> np.ndarray:
-        """Returns (d, a, y) weights of standardised features for (a, y) penalties."""
+    @property
+    def searched(self) -> bool:
+        """Whether a penalty costs a factor of its own."""
+        return self._eigen is None
+
+    def predict(self, part: _Part, penalty_ay: np.ndarray) -> np.ndarray:
+        """Returns (n, a, y) predictions for (a, y) penalties."""
+        w_say = self._solve(penalty_ay)
+        flat = w_say.reshape(len(w_say), -1)
+        if self._lift_sq.ndim == 1:
+            w_qz = self._lift_sq[:, None] * flat
+        else:
+            w_qz = self._lift_sq.T @ flat
+        value_nz = (part.p_nr if self._along else part.x_nd) @ w_qz
+        value_nz -= self._mean_q @ w_qz
+        return value_nz.reshape(-1, *penalty_ay.shape) + self._mean_y
+
+    def _solve(self, penalty_ay: np.ndarray) -> np.ndarray:
         if self._eigen is not None:
-            value_d, vector_dd, along_dy = self._eigen
-            shrunk_day = along_dy[:, None] / (value_d[:, None, None] + penalty_ay[None])
-            flat = vector_dd @ shrunk_day.reshape(len(value_d), -1)
-            return flat.reshape(shrunk_day.shape)
-        w_day = np.empty((len(self._cross_dy), *penalty_ay.shape))
+            value_s, vector_ss, along_sy = self._eigen
+            shrunk_say = along_sy[:, None] / (value_s[:, None, None] + penalty_ay[None])
+            flat = vector_ss @ shrunk_say.reshape(len(value_s), -1)
+            return flat.reshape(shrunk_say.shape)
+        w_say = np.empty((len(self._cross_sy), *penalty_ay.shape))
         for penalty in np.unique(penalty_ay):
-            gram_dd = self._gram_dd.copy()
-            gram_dd.flat[:: len(gram_dd) + 1] += penalty
-            factor = np.linalg.cholesky(gram_dd), True  # SciPy's holds other threads up
-            solved_dy = scipy.linalg.cho_solve(
-                factor, self._cross_dy, check_finite=False
+            gram_ss = self._gram_ss.copy()
+            gram_ss.flat[:: len(gram_ss) + 1] += penalty
+            factor = np.linalg.cholesky(gram_ss), True  # SciPy's holds other threads up
+            solved_sy = scipy.linalg.cho_solve(
+                factor, self._cross_sy, check_finite=False
             )
             a, y = np.nonzero(penalty_ay == penalty)
-            w_day[:, a, y] = solved_dy[:, y]
-        return w_day
+            w_say[:, a, y] = solved_sy[:, y]
+        return w_say
 
-    def predict(self, x_nd: np.ndarray, penalty_ay: np.ndarray) -> np.ndarray:
-        """Returns (n, a, y) predictions."""
-        w_day = self.weights(penalty_ay) / self._scale_d[:, None, None]
-        flat = x_nd @ w_day.reshape(len(w_day), -1)
-        c_ay = self._mean_y - np.tensordot(self._mean_d, w_day, 1)
-        return flat.reshape(len(x_nd), *penalty_ay.shape) + c_ay
+
+def _fits(parts: list[_Part], axis_dr: np.ndarray | None) -> tuple[_Fit, list[_Fit]]:
+    """Returns the fit of all parts, and for each part that of all the others."""
+    if sum(len(part.x_nd) for part in parts) < parts[0].p_nr.shape[1]:
+        others = [parts[:i] + parts[i + 1 :] for i in range(len(parts))]
+        return _of_rows(parts), [_of_rows(other) for other in others]
+    sums = [_sums(part) for part in parts]
+    columns: Any = [sum(column) for column in zip(*sums, strict=True)]
+    whole = _Sums(*columns)
+    return _of_sums(whole, axis_dr), [_of_sums(whole.less(s), axis_dr) for s in sums]
+
+
+def _sums(part: _Part) -> _Sums:
+    x_nd, p_nr, y_ny = part
+    square_d = np.einsum("nd,nd->d", x_nd, x_nd)
+    return _Sums(
+        *(len(x_nd), x_nd.sum(0), square_d, p_nr.sum(0), y_ny.sum(0)),
+        *(p_nr.T @ p_nr, p_nr.T @ y_ny),
+    )
+
+
+def _of_sums(sums: _Sums, axis_dr: np.ndarray | None) -> _Fit:
+    mean_r, mean_y = sums.p_r / sums.rows, sums.y_y / sums.rows
+    scale_d = axes.deviation(sums.square_d / sums.rows - (sums.x_d / sums.rows) ** 2)
+    gram_rr = (sums.rows * -mean_r)[:, None] * mean_r
+    gram_rr += sums.pp_rr
+    cross_ry = sums.py_ry - np.outer(mean_r, sums.y_y)
+    if axis_dr is None:
+        gram_rr /= scale_d[:, None]
+        gram_rr /= scale_d
+        cross_ry /= scale_d[:, None]
+        return _Fit(gram_rr, cross_ry, 1 / scale_d, mean_r, mean_y, True)
+    root_rr = axes.root(axis_dr, scale_d)
+    gram_rr = root_rr.T @ (gram_rr @ root_rr)
+    cross_ry = root_rr.T @ cross_ry
+    return _Fit(gram_rr, cross_ry, root_rr.T, mean_r, mean_y, True)
+
+
+def _of_rows(parts: list[_Part]) -> _Fit:
+    """With fewer rows than features: w = x^T (x x^T + penalty)^-1 (y - mean)."""
+    x_nd, _, y_ny = (np.concatenate(column) for column in zip(*parts, strict=True))
+    mean_y, mean_d = y_ny.mean(0), x_nd.mean(0)
+    scale_d = axes.deviation(x_nd.var(0))
+    x_nd -= mean_d
+    x_nd /= scale_d
+    gram_nn = x_nd @ x_nd.T
+    x_nd /= scale_d
+    return _Fit(gram_nn, y_ny - mean_y, x_nd, mean_d, mean_y, False)
 
 
 def _choose(
-    sums: list[_Sums],
-    parts: list[np.ndarray],
-    x_nd: np.ndarray,
-    y_ny: np.ndarray,
+    fits: list[_Fit],
+    parts: list[_Part],
     penalties: tuple[float, ...],
     start_y: np.ndarray,
+    steps: tuple[int, ...],
 ) -> np.ndarray:
     """Returns for each target the index of the penalty of least inner squared error."""
-    whole = _add(sums)
-    fits = [_Fit(whole.less(part)) for part in sums]
-    error_ay = np.full((len(penalties), y_ny.shape[1]), np.inf)
+    error_ay = np.full((len(penalties), len(start_y)), np.inf)
     tried: set[int] = set()
 
     def fill(wanted: set[int]) -> bool:
@@ -150,37 +230,22 @@ def _choose(
         tried.update(new)
         if new:
             tried_a1 = np.asarray(penalties)[new, None]
-            tried_ay = np.repeat(tried_a1, y_ny.shape[1], axis=1)
+            tried_ay = np.repeat(tried_a1, len(start_y), axis=1)
             error_ay[new] = 0
-            for fit, rows in zip(fits, parts, strict=True):
-                value_nay = fit.predict(x_nd[rows], tried_ay)
-                error_ay[new] += ((value_nay - y_ny[rows, None]) ** 2).sum(0)
+            for fit, part in zip(fits, parts, strict=True):
+                value_nay = fit.predict(part, tried_ay)
+                error_ay[new] += ((value_nay - part.y_ny[:, None]) ** 2).sum(0)
         return bool(new)
 
-    if x_nd.shape[1] < WIDE:
+    if not any(fit.searched for fit in fits):
         fill(set(range(len(penalties))))
-    else:
-        fill(set(start_y.tolist()))
-        for step in (2, 1):
+        return error_ay.argmin(0)
+    fill(set(start_y.tolist()))
+    for step in steps:
+        best = set(error_ay.argmin(0).tolist())
+        while fill({b + s for b in best for s in (-step, step)}):
             best = set(error_ay.argmin(0).tolist())
-            while fill({b + s for b in best for s in (-step, step)}):
-                best = set(error_ay.argmin(0).tolist())
     return error_ay.argmin(0)
-
-
-def _add(sums: list[_Sums]) -> _Sums:
-    columns: Any = [sum(column) for column in zip(*sums, strict=True)]
-    return _Sums(*columns)
-
-
-def _sums(x_nd: np.ndarray, y_ny: np.ndarray) -> _Sums:
-    return _Sums(len(x_nd), x_nd.sum(0), y_ny.sum(0), x_nd.T @ x_nd, x_nd.T @ y_ny)
-
-
-def _scale(variance_d: np.ndarray) -> np.ndarray:
-    """Standard deviations, 1 where a feature does not vary."""
-    scale_d = np.sqrt(variance_d)
-    return np.where(scale_d > 0, scale_d, 1.0)
 
 
 def neighbours(
