@@ -24,12 +24,13 @@ variant =
   adamw              AdamW instead of Muon
   m2                 the m = n terms join: 25 pairs instead of 20
   sphere             coordinate tokens of the 3-D unit vector, continuous at 180 degrees
+  satclip, geoclip, ...  another coordinate encoder, by the names of configs/peers.py
 size, data, tiny and init as in five_modal.
 """
 
 from ml_collections import ConfigDict
 
-from configs import common, five_modal
+from configs import common, five_modal, peers
 
 PLAIN = (
     *("all_to_all", "no_registers", "no_cell_mask", "m2", "sphere"),
@@ -76,9 +77,12 @@ def change(config: ConfigDict, variant: str) -> None:
             del config.towers[name]
     elif variant in PLAIN:
         _plain(config, variant)
+    elif variant in peers.NAMES:
+        peers.change(config, variant)
     elif not value.replace(".", "", 1).isdigit() or not _number(config, kind, value):
         raise ValueError(
             f"config argument variant: got {variant!r}; allowed: {', '.join(PLAIN)},"
+            f" {', '.join(peers.NAMES)},"
             " pivot_<tower>, pair_<a>_<b>, only_<a>_<b>_<c>..., sigma_<number>,"
             f" depth_<n>, batch_<n>, tau_<number>; towers: {', '.join(towers)}"
         )

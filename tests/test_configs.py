@@ -28,6 +28,8 @@ VARIANTS = [
     "sphere",
     "only_aerial_text_coords",
     "depth_0",
+    "satclip40",
+    "geoclip_low",
 ]
 
 
@@ -46,7 +48,7 @@ def abstract_step(config, data_dir=None):
     return {k: train.count(v) for k, v in state.params.items()}
 
 
-@pytest.mark.parametrize("name", ["five_modal", "ablations"])
+@pytest.mark.parametrize("name", ["five_modal", "ablations", "peers"])
 @pytest.mark.parametrize("size", common.SIZES)
 def test_every_config_traces_a_step_at_every_size(name, size):
     config = importlib.import_module(f"configs.{name}").get_config(f"size={size}")
