@@ -32,18 +32,17 @@ def heat_map(
             if value is None:
                 cells.append("<td class=none>-</td>")
                 continue
-            ink = "#fff" if value > 0.55 else "#123"
-            colour = _shade(value)
-            style = f"background:{colour};color:{ink}"
-            cells.append(f'<td style="{style}">{100 * value:.1f}</td>')
+            cells.append(f'<td style="{shade(value)}">{100 * value:.1f}</td>')
         rows.append(f"<tr><th>{html.escape(query)}</th>{''.join(cells)}</tr>")
     return f"<table class=heat>{''.join(rows)}</table>"
 
 
-def _shade(value: float) -> str:
+def shade(value: float) -> str:
+    """The style of a table cell: the darker the larger, between 0 and 1."""
+    ink = "#fff" if value > 0.55 else "#123"
     low, high = np.array([238, 244, 250]), np.array([16, 66, 120])
     red, green, blue = (low + (high - low) * float(np.clip(value, 0, 1))).astype(int)
-    return f"rgb({red},{green},{blue})"
+    return f"background:rgb({red},{green},{blue});color:{ink}"
 
 
 def curves(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from unigeo_jax.evals import baselines, charts
+from unigeo_jax.evals import baselines, charts, details
 
 CAUTIONS = (
     "Random folds reward interpolation: the neighbour of a test row is in the training"
@@ -91,6 +91,9 @@ def write(
         *(f"<li>{html.escape(text)}</li>" for text in CAUTIONS),
         "</ul>",
         *_tasks(results),
+        *details.sections(
+            results.get("downstream", {}), _encoders(results["downstream"], "blocked")
+        ),
         *_maps(embeds, grid_deg),
         *_retrieval(results.get("retrieval", {})),
         *seen,
