@@ -9,9 +9,10 @@ python launch/sweep.py --quick --seeds=0      tiny towers, to see that it runs
 Each run is one `launch/train.py` in its own folder under --out. A finished run is read,
 not repeated, and one that was cut off goes on from its last checkpoint, so the same
 command takes an interrupted sweep up. Prints means with the standard deviation over
-seeds; writes --out/sweep.json with commit, seeds and every run's figures, and
---out/sweep.html, a plot of each variant's seeds. With --jobs > 1 runs share the machine
-(Linux only) and their times mean nothing.
+seeds, and differences from the first variant with 95 % intervals of the paired seeds;
+writes --out/sweep.json with commit, seeds and every run's figures, and a plot of each
+variant's seeds, --out/sweep.html. With --jobs > 1 runs share the machine (Linux only)
+and their times mean nothing.
 
 Exit codes: 0 done, 1 a run failed, 2 usage.
 """
@@ -32,9 +33,13 @@ from absl import app, flags
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SHORT = (
-    *("all_to_all", "pivot_aerial", "sigma_0.5", "sigma_1", "sigma_2", "sigma_4"),
-    *("sigma_8", "no_registers", "adamw", "hard_negatives", "m2", "sphere"),
+    *("all_to_all", "pivot_aerial", "sigma_1", "sigma_4", "sigma_8", "depth_0"),
+    *("satclip", "satclip40", "geoclip", "geoclip_low"),
+    *("pair_aerial_coords", "only_aerial_text_coords", "only_aerial_dsm_text_coords"),
+    *("hard_negatives", "tau_0.02", "tau_0.07", "masked_names", "batch_64"),
+    *("batch_1024",),
 )
+T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # Student's t, by the number of seeds
 VARIANTS = flags.DEFINE_list(
     "variants", list(SHORT), "Of configs/ablations.py, or five_modal: the main job."
 )
@@ -49,7 +54,8 @@ LACKING = {"recall@10": None, "median_km": None}  # of two modalities
 COLUMNS = (
     *("near recall@1", "near recall@10", "test recall@1", "test recall@10"),
     *("test weakest@10", "test coords pairs@10", "test aerial pairs@10"),
-    *("test others->coords@10", "test others->coords km", "seconds"),
+    *("test aerial->coords@10", "test others->coords@10", "test others->coords km"),
+    "seconds",
 )
 
 
@@ -112,6 +118,8 @@ def figures(folder: pathlib.Path) -> dict:
             out[f"{split} {name} pairs@10"] = statistics.mean(
                 v["recall@10"] for k, v in pairs.items() if name in k
             )
+        found = pairs.get("aerial->coords", LACKING)
+        out[f"{split} aerial->coords@10"] = found["recall@10"]
         out[f"{split} pairs@10"] = {k: v["recall@10"] for k, v in pairs.items()}
         ensemble = table.get("aerial+dsm+street+text->coords", LACKING)
         out[f"{split} others->coords@10"] = ensemble["recall@10"]
@@ -140,6 +148,27 @@ def show(table: dict[str, list[dict]]) -> None:
             spread = f" +- {statistics.stdev(values):.1f}" if len(values) > 1 else ""
             cells.append(f" {statistics.mean(values):.1f}{spread}".rjust(25))
         print(variant.ljust(14) + "".join(cells))
+
+
+def against(table: dict[str, list[dict]]) -> dict[str, dict]:
+    """Differences from the first variant, seed by seed: mean and 95 % half-width.
+
+    The seeds of a pair start from the same places in the same order.
+    """
+    base = next(iter(table.values()))
+    out: dict[str, dict] = {}
+    for variant, found in list(table.items())[1:]:
+        out[variant] = {}
+        for name in COLUMNS:
+            pairs = [
+                (row[name], other[name]) for row, other in zip(found, base, strict=True)
+            ]
+            if len(pairs) not in T_95 or any(None in pair for pair in pairs):
+                continue
+            away = [a - b for a, b in pairs]
+            half = T_95[len(away)] * statistics.stdev(away) / len(away) ** 0.5
+            out[variant][name] = {"mean": statistics.mean(away), "half_width": half}
+    return out
 
 
 def page(table: dict[str, list[dict]]) -> str:
@@ -186,6 +215,12 @@ def main(argv: list[str]) -> None:
     out = pathlib.Path(OUT.value)
     commits = sorted({row["commit"] for found in table.values() for row in found})
     report = {"seeds": seeds, "commits": commits, "runs": table}
+    report["against"] = against(table)
+    for variant, found in report["against"].items():
+        for name in ("test aerial->coords@10", "test others->coords@10"):
+            if name in found:
+                mean, half = (100 * found[name][k] for k in ("mean", "half_width"))
+                print(f"{variant:28} {name:24} {mean:+.1f} +- {half:.1f}")
     (out / "sweep.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
     (out / "sweep.html").write_text(page(table), "utf-8")
     print(f"recall in %, mean +- standard deviation over {len(seeds)} seeds; {out}")

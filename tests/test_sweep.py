@@ -52,6 +52,9 @@ def test_finished_runs_become_a_table_and_a_plot_without_training(tmp_path):
     rows = report["runs"]["all_to_all"]
     assert [row["test recall@10"] for row in rows] == [0.4, 0.6]
     assert rows[0]["seconds"] == 11.0
+    away = report["against"]["pair_aerial_coords"]["test aerial->coords@10"]
+    # -0.1 and -0.3, and 12.71 standard errors.
+    assert away == {"mean": pytest.approx(-0.2), "half_width": pytest.approx(1.271)}
     page = (tmp_path / "sweep.html").read_text()
     assert page.count("<circle") % 4 == 0 and page.count("<circle") >= 16
     assert "http" not in page
