@@ -110,6 +110,10 @@ def test_a_planted_leak_is_marked_and_never_best_in_the_report(tmp_path):
     assert '<td class="leak">1.000 †<small>demographics</small>' in row
     assert "http" not in page
     assert "data:image/png;base64," in page
+    assert "Moran's I, blocked folds" in page
+    assert "by distance to the nearest training row" in page
+    assert page.count("<details open><summary>secret</summary>") == 1
+    assert "<th>Africa<small>" in page or "<th>Asia<small>" in page
 
 
 @pytest.mark.usefixtures("few")

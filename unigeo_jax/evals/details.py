@@ -20,7 +20,7 @@ def sections(
 ) -> list[str]:
     """Moran's I of all tasks, then a fold-out a task with its scores by parts."""
     tasks = {
-        task: {n: e for n, e in kinds[kind].items() if n in names and e.get("moran")}
+        task: {n: e for n, e in kinds[kind].items() if e.get("moran") is not None}
         for task, kinds in downstream.items()
         if kind in kinds
     }

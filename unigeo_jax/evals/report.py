@@ -85,15 +85,14 @@ def write(
 
     seen: parts of the page that evals/panels.py made.
     """
+    downstream = results.get("downstream", {})
     parts = [
         "<h1>Evaluation of a coordinate encoder</h1>",
         "<h2>How to read this</h2><ul>",
         *(f"<li>{html.escape(text)}</li>" for text in CAUTIONS),
         "</ul>",
         *_tasks(results),
-        *details.sections(
-            results.get("downstream", {}), _encoders(results["downstream"], "blocked")
-        ),
+        *details.sections(downstream, _encoders(downstream, "blocked")),
         *_maps(embeds, grid_deg),
         *_retrieval(results.get("retrieval", {})),
         *seen,
