@@ -157,6 +157,15 @@ def test_a_class_that_a_fold_has_not_seen_is_not_predicted_there():
         assert set(got[test]) <= set(label[train])
 
 
+def test_a_fold_that_has_seen_one_class_predicts_it():
+    lat, lon, x, _, label = problem(n=200, d=8)
+    label = label % 2
+    split = folds.make("region", lat, lon, seed=0, group=np.arange(200) % 3)
+    label[split.fold_n != 0] = 1
+    got, _ = logistic.logistic(x, label, split)
+    assert (got[split.fold_n == 0] == 1).all()
+
+
 def test_neighbours_equal_scikit_learn_on_unit_vectors():
     lat, lon, x, y, _ = problem(n=200, d=8)
     split = folds.make("random", lat, lon, seed=0)

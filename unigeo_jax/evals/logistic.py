@@ -141,7 +141,8 @@ class _Rows:
         x_nd, p_nr = shared.x_nd[rows], shared.p_nr[rows]
         self.classes, self._at_n = np.unique(label_n[rows], return_inverse=True)
         share_y = np.bincount(self._at_n) / len(rows)
-        self._share_y = (share_y * (1 - share_y)).astype(np.float32)
+        spread_y = np.maximum(share_y * (1 - share_y), 1e-6)  # of a class alone too
+        self._share_y = spread_y.astype(np.float32)
         self._mean_r = p_nr.mean(0)
         scale_d = principal_axes.deviation(x_nd.var(0))
         self._root_rr = principal_axes.root(shared.axis_dr, scale_d)
@@ -182,7 +183,7 @@ class _Rows:
                 history.append((s_ry, q_ry, 1 / sq))
             promised = -float(np.vdot(along_ry, now.g_ry))
             now = new
-            if promised <= enough:
+            if promised <= enough or not step:
                 break
         return now.w_ry
 
