@@ -123,11 +123,14 @@ def _right_and_loss(
 
 
 class _Point(NamedTuple):
-    """Weights, logits of the rows, shares p, and the gradient."""
+    """Weights, logits of the rows, shares p, and the gradient.
+
+    A row is a column here: sums over few classes are then sums of whole vectors.
+    """
 
     w_ry: np.ndarray
-    z_ny: np.ndarray
-    p_ny: np.ndarray
+    z_yn: np.ndarray
+    p_yn: np.ndarray
     g_ry: np.ndarray
 
 
@@ -169,15 +172,15 @@ class _Rows:
     def fit(self, penalty: float, w_ry: np.ndarray, tolerance: float) -> np.ndarray:
         """Steps until one promises `tolerance`^2 of the first one from zero."""
         self._penalty = penalty * (2 if len(self.classes) == 2 else 1)
-        zero = self._at(self.zeros(), 0 * self._x_nr[:, :1] @ self.zeros()[:1])
+        zero = self._at(self.zeros(), self.zeros().T @ self._x_nr.T)
         enough = tolerance**2 * np.vdot(zero.g_ry, self._inverse(zero) * zero.g_ry)
-        now = self._at(w_ry, self._x_nr @ w_ry)
+        now = self._at(w_ry, w_ry.T @ self._x_nr.T)
         history: collections.deque = collections.deque(maxlen=HISTORY)
         for _ in range(MAX_ITERATIONS):
             along_ry = -self._direction(now, history)
-            a_ny = self._x_nr @ along_ry
-            step = self._line_search(now, along_ry, a_ny)
-            new = self._at(now.w_ry + step * along_ry, now.z_ny + step * a_ny)
+            a_yn = along_ry.T @ self._x_nr.T
+            step = self._line_search(now, along_ry, a_yn)
+            new = self._at(now.w_ry + step * along_ry, now.z_yn + step * a_yn)
             s_ry, q_ry = step * along_ry, new.g_ry - now.g_ry
             if (sq := np.vdot(s_ry, q_ry)) > 1e-12:
                 history.append((s_ry, q_ry, 1 / sq))
@@ -187,17 +190,17 @@ class _Rows:
                 break
         return now.w_ry
 
-    def _at(self, w_ry: np.ndarray, z_ny: np.ndarray) -> _Point:
-        p_ny = _softmax(z_ny)
-        error_ny = p_ny.copy()
-        error_ny[np.arange(len(error_ny)), self._at_n] -= 1
-        g_ry = self._x_nr.T @ error_ny
+    def _at(self, w_ry: np.ndarray, z_yn: np.ndarray) -> _Point:
+        p_yn = _softmax(z_yn)
+        error_yn = p_yn.copy()
+        error_yn[self._at_n, np.arange(len(self._at_n))] -= 1
+        g_ry = self._x_nr.T @ error_yn.T
         g_ry[:-1] += self._penalty * w_ry[:-1]
-        return _Point(w_ry, z_ny, p_ny, g_ry)
+        return _Point(w_ry, z_yn, p_yn, g_ry)
 
     def _inverse(self, now: _Point) -> np.ndarray:
         """About the inverse of the diagonal of the curvature: (r + 1, y)."""
-        share_y = (now.p_ny * (1 - now.p_ny)).mean(0)
+        share_y = (now.p_yn * (1 - now.p_yn)).mean(1)
         share_y = np.maximum(share_y, 0.1 * self._share_y)  # where p was far off
         curve_ry = self._spread_r[:, None] * share_y
         curve_ry[:-1] += self._penalty
@@ -216,18 +219,18 @@ class _Rows:
         return r_ry
 
     def _line_search(
-        self, now: _Point, along_ry: np.ndarray, a_ny: np.ndarray
+        self, now: _Point, along_ry: np.ndarray, a_yn: np.ndarray
     ) -> np.float32:
         """Newton steps on the slope along the line, kept inside a bracket."""
-        own = float(a_ny[np.arange(len(a_ny)), self._at_n].sum())
+        own = float(a_yn[self._at_n, np.arange(len(self._at_n))].sum())
         square = self._penalty * float(np.vdot(along_ry[:-1], along_ry[:-1]))
         linear = self._penalty * float(np.vdot(along_ry[:-1], now.w_ry[:-1]))
-        t, low, high, p_ny = 0.0, 0.0, np.inf, now.p_ny
+        t, low, high, p_yn = 0.0, 0.0, np.inf, now.p_yn
         for _ in range(4):
-            pa_ny = p_ny * a_ny
-            mean_n = pa_ny.sum(1)
+            pa_yn = p_yn * a_yn
+            mean_n = pa_yn.sum(0)
             slope = float(mean_n.sum()) - own + linear + t * square
-            spread = np.vdot(pa_ny, a_ny) - np.vdot(mean_n, mean_n)
+            spread = np.vdot(pa_yn, a_yn) - np.vdot(mean_n, mean_n)
             curve = max(float(spread), 0.0) + square
             if abs(slope) < 1e-2 * curve * t:
                 break
@@ -236,11 +239,11 @@ class _Rows:
             if not low < newton < high:
                 newton = 2 * t if np.isinf(high) else (low + high) / 2
             t = newton
-            p_ny = _softmax(now.z_ny + np.float32(t) * a_ny)
+            p_yn = _softmax(now.z_yn + np.float32(t) * a_yn)
         return np.float32(t)
 
 
-def _softmax(z_ny: np.ndarray) -> np.ndarray:
-    p_ny = np.exp(z_ny - z_ny.max(1, keepdims=True))
-    p_ny /= p_ny.sum(1, keepdims=True)
-    return p_ny
+def _softmax(z_yn: np.ndarray) -> np.ndarray:
+    p_yn = np.exp(z_yn - z_yn.max(0))
+    p_yn /= p_yn.sum(0)
+    return p_yn
