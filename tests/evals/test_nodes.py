@@ -65,5 +65,5 @@ def test_encoders_of_places_are_means_of_towers_and_cover_these_places_only():
         got = encoder.embed(one.lat[rows], one.lon[rows])
         np.testing.assert_array_equal(got, nodes.fuse(one, towers)[rows])
         assert encoder.saw == ("text",)
-        assert encoder.covers(one.lat[rows], one.lon[rows])
+        assert encoder.covers and encoder.covers(one.lat[rows], one.lon[rows])
         assert not encoder.covers(one.lat[rows], one.lon[rows] + 0.01)

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mobility: the whole graph and sampled hops, held-out places, wrong nodes."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -161,7 +163,7 @@ def test_jraphs_network_reads_hops_and_lonely_nodes_hear_nobody(folder):
     node_b, seeds = np.arange(NODES, dtype=np.int32), np.arange(NODES, dtype=np.uint64)
     x = sampled(folder, node_b, seeds)
     shared = constants(folder, fanout=(3, 2), whole=False)
-    params = encoded(shared, x, kind="graph_network")
+    params: Any = encoded(shared, x, kind="graph_network")
     assert params["table"].shape == (NODES, DIM)
     encoder = mobility.Encoder(dim=DIM, kind="graph_network")
 
