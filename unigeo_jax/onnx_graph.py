@@ -231,14 +231,29 @@ class _Graph:
         return self.add("Slice", [inputs[0], back, back * 2**31, axes, back])
 
     def _gather(self, inputs: list, params: Mapping, equation: Any) -> str:
-        """Of one window at a fixed place: what x[:, 2:] and x[3, 1:] are traced as."""
+        """Of one window at a fixed place, x[:, 2:] or x[3, 1:]; or rows of a table."""
         axes, at = list(params["dimension_numbers"].start_index_map), inputs[1]
         if isinstance(at, str) or np.size(at) != len(axes):
-            raise _refuse("a gather of many rows")
+            return self._rows(inputs, params, equation)
         first = np.ravel(at).astype(np.int64)
         last = first + np.array([params["slice_sizes"][a] for a in axes], np.int64)
         x = self.add("Slice", [inputs[0], first, last, np.array(axes, np.int64)])
         return self._reshape([x], params, equation)
+
+    def _rows(self, inputs: list, params: Mapping, equation: Any) -> str:
+        """What jnp.take(x, rows_b, axis=0, mode="clip") is traced as."""
+        how, own = params["dimension_numbers"], equation.invars[0].aval.shape
+        whole = (1, *own[1:]) == tuple(params["slice_sizes"])
+        first = how.start_index_map == how.collapsed_slice_dims == (0,)
+        clip = str(params["mode"]).endswith("CLIP")
+        one = len(equation.invars[1].aval.shape) == 2
+        if not (whole and first and clip and one):
+            raise _refuse("a gather but of whole rows, clipped")
+        at = self.add("Reshape", [inputs[1], np.array([-1], np.int64)])
+        at = self.add("Cast", [at], to=self._onnx.TensorProto.INT64)
+        last = np.array(own[0] - 1, np.int64)
+        at = self.add("Clip", [at, np.array(0, np.int64), last])
+        return self.add("Gather", [inputs[0], at], axis=0)
 
     def _convert_element_type(self, inputs: list, params: Mapping, eqn: Any) -> str:
         kind = self._onnx.helper.np_dtype_to_tensor_dtype(np.dtype(params["new_dtype"]))

@@ -113,8 +113,9 @@ def test_concat_gives_every_scale_weights_of_its_own():
 def test_depth_zero_is_the_mean_of_fixed_tokens_without_a_trainable_parameter():
     module, variables = encoder(depth=0)
     assert set(variables["params"]) == {"frequencies"}
-    xy = fourier.project_equal_earth(jnp.asarray(PLACES))
-    tokens = fourier.fourier_tokens(xy, variables["params"]["frequencies"])
+    parts = fourier.split_points(jnp.asarray(PLACES), "equal_earth")
+    frequencies = variables["params"]["frequencies"]
+    tokens = fourier.fourier_tokens(parts[0], frequencies, rest_bi=parts[1])
     got = jax.jit(module.apply)(variables, jnp.asarray(PLACES))
     np.testing.assert_allclose(got, tokens.mean(axis=1), atol=1e-6)
 
@@ -184,6 +185,24 @@ def test_phases_are_exact_under_jit_at_the_finest_scale():
     got = jax.jit(fourier.fourier_tokens)(jnp.asarray(xy), jnp.asarray(frequencies))
     # One float32 rounding of 6e4 turns is 4e-3 turns: 2.5e-2 in a token.
     np.testing.assert_allclose(got, expected, atol=4e-2)
+
+
+@pytest.mark.parametrize("projection", ["equal_earth", "sphere"])
+def test_float32_features_of_a_thousand_turns_are_those_of_float64(projection):
+    rng = np.random.default_rng(0)
+    latlon = rng.uniform([-90, -180], [90, 180], (500, 2)).astype(np.float32)
+    latlon[:4] = [[90, 7], [-90, -180], [0, 180], [51.5, -180]]
+    upper, lower = jax.jit(fourier.split_points, static_argnums=1)(latlon, projection)
+    whole = {"sphere": fourier.unit_sphere, "equal_earth": fourier.project_equal_earth}
+    with jax.enable_x64(True):
+        wanted = np.asarray(whole[projection](jnp.asarray(latlon, jnp.float64)))
+    both = np.asarray(upper, np.float64) + np.asarray(lower, np.float64)
+    assert np.abs(both - wanted).max() < 2e-9
+    frequencies = rng.normal(0, 400, (1, 64, wanted.shape[1])).astype(np.float32)
+    turns = np.einsum("bi,kfi->bkf", wanted, frequencies.astype(np.float64))
+    tokens = np.concatenate([np.cos(2 * np.pi * turns), np.sin(2 * np.pi * turns)], -1)
+    got = jax.jit(fourier.fourier_tokens)(upper, frequencies, rest_bi=lower)
+    np.testing.assert_allclose(got, tokens, atol=2e-5)
 
 
 def test_scan_gives_the_same_embedding():
