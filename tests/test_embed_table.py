@@ -116,5 +116,5 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match="no such file"):
         embed_table.run(Encoder(), tmp_path / "x.csv", tmp_path / "out.parquet")
     (tmp_path / "x.txt").write_text("lat,lon\n1,2\n")
-    with pytest.raises(ValueError, match=r"allowed: \.csv, \.parquet"):
+    with pytest.raises(ValueError, match=r"allowed: \.csv, \.parquet, \.geojson"):
         embed_table.run(Encoder(), tmp_path / "x.txt", tmp_path / "out.parquet")

@@ -21,6 +21,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import tqdm
 
+from unigeo_jax import geometries
+
 KEY = b"unigeo_jax"
 # WGS 84, longitude first, as GeoParquet 1.1 wants it (PROJJSON).
 _AXES = [("Geodetic longitude", "Lon", "east"), ("Geodetic latitude", "Lat", "north")]
@@ -47,6 +49,7 @@ CRS84 = {
     "id": {"authority": "OGC", "code": "CRS84"},
 }
 NEW = ("geometry", "embedding")
+SUFFIXES = (".csv", ".parquet", *geometries.VECTOR)
 
 
 def run(
@@ -56,20 +59,41 @@ def run(
     columns: tuple[str, str] = ("lat", "lon"),
     dtype: str = "float32",
     rows: int = 65_536,
+    points: int = 64,
 ) -> int:
-    """Embed `source` (CSV or Parquet) into `output`; return the number of rows.
+    """Embed `source` into `output`; return the number of rows.
 
-    enc: what unigeo_jax.load gives. columns: of latitude and longitude, degrees WGS 84.
-    dtype: float32, float16, or int8, round(127 z).
+    source: CSV or Parquet with `columns` of latitude and longitude, degrees WGS 84; or
+      GeoParquet or a vector file of points and polygons, which keep their geometry and
+      CRS (geometries.py). points: of each polygon, whose vector is their mean.
+    enc: what unigeo_jax.load gives. dtype: float32, float16, or int8, round(127 z).
 
     Raises:
-      ValueError: no such file or column, an empty table, coordinates that are none (it
-        names the row), or an output, or parts of one, of another model, table or dtype.
+      ValueError: no such file or column, an empty table, no CRS, coordinates that are
+        none (it names the row), or an output, or parts of one, of another model, table
+        or dtype.
     """
-    if dtype not in ("float32", "float16", "int8"):
-        raise ValueError(f"dtype: got {dtype!r}; allowed: float32, float16, int8")
+    if not source.is_file():
+        raise ValueError(f"{source}: no such file; allowed: {', '.join(SUFFIXES)}")
+    stat = source.stat()
+    told = f"{source.resolve()}:{stat.st_size}:{stat.st_mtime_ns}:{columns}"
+    job = about(enc, f"{told}:{rows}:{points}", dtype)
+    return write(
+        enc, batches(source, columns, rows), output, job, columns, points, str(source)
+    )
+
+
+def write(
+    enc: Any,
+    tables: Iterator[pa.Table],
+    output: pathlib.Path,
+    job: dict[str, Any],
+    columns: tuple[str, str] = ("lat", "lon"),
+    points: int = 64,
+    source: str = "input",
+) -> int:
+    """Embed tables, a part each, always the same ones for a `job`; return the rows."""
     parts = output.with_name(output.name + ".parts")
-    job = about(enc, source, columns, dtype, rows)
     if output.exists():
         refuse_other(output, pq.read_schema(output).metadata or {}, job)
         return pq.read_metadata(output).num_rows
@@ -77,10 +101,10 @@ def run(
     claim(parts, job)
     first, files = 0, []
     with tqdm.tqdm(unit=" rows", unit_scale=True, mininterval=1.0) as bar:
-        for number, table in enumerate(batches(source, columns, rows)):
+        for number, table in enumerate(tables):
             path = parts / f"{number:08d}.parquet"
             if not path.exists():
-                done = embed(enc, table, columns, dtype, first, job)
+                done = embed(enc, table, columns, first, job, points)
                 part = path.with_suffix(".part")
                 pq.write_table(done, part)
                 os.replace(part, path)
@@ -95,14 +119,10 @@ def run(
     return first
 
 
-def about(
-    enc: Any, source: pathlib.Path, columns: tuple[str, str], dtype: str, rows: int
-) -> dict[str, Any]:
-    """What a part depends on: the model by hash, the table by name, size and time."""
-    if not source.is_file():
-        raise ValueError(f"{source}: no such file; allowed: CSV or Parquet")
-    stat = source.stat()
-    told = f"{source.resolve()}:{stat.st_size}:{stat.st_mtime_ns}:{columns}:{rows}"
+def about(enc: Any, told: str, dtype: str) -> dict[str, Any]:
+    """What a part depends on: the model by hash, the places by what tells them."""
+    if dtype not in ("float32", "float16", "int8"):
+        raise ValueError(f"dtype: got {dtype!r}; allowed: float32, float16, int8")
     model = {k: enc.info[k] for k in ("model_id", "package_version", "sha256", "dim")}
     table = hashlib.sha256(told.encode()).hexdigest()
     return model | {"dtype": dtype, "table": table}
@@ -133,61 +153,83 @@ def batches(
     source: pathlib.Path, columns: tuple[str, str], rows: int
 ) -> Iterator[pa.Table]:
     """Tables of `rows` rows, the last one shorter, whatever the file's own blocks."""
-    kind = source.suffix.lower()
-    if kind not in (".csv", ".parquet"):
-        raise ValueError(f"{source}: got {kind!r}; allowed: .csv, .parquet")
-    try:
-        if kind == ".csv":
-            reader: Any = pyarrow.csv.open_csv(source)
-            schema = reader.schema
-        else:
-            file = pq.ParquetFile(source)
-            reader, schema = file.iter_batches(rows), file.schema_arrow
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{source}: {error}") from error
+    reader, schema = reader_of(source, rows)
+    geometry = geometries.column(schema)
     missing = [name for name in columns if name not in schema.names]
-    twice = [name for name in NEW if name in schema.names]
-    if missing or twice:
+    twice = [n for n in NEW if n in schema.names and n != geometry]
+    if twice or (missing and not geometry):
         raise ValueError(
             f"{source}: columns {missing} are missing, {twice} are there; allowed:"
-            f" {columns[0]} and {columns[1]} among {schema.names}, none of {NEW}"
+            f" {columns[0]} and {columns[1]} among {schema.names}, or the geometry of"
+            f" GeoParquet, none of {NEW} besides"
         )
+    yield from regroup(reader, schema, rows)
+
+
+def reader_of(source: pathlib.Path, rows: int) -> tuple[Any, pa.Schema]:
+    """Record batches of a file as they come, and their schema with its metadata."""
+    kind = source.suffix.lower()
+    try:
+        if kind == ".csv":
+            reader = pyarrow.csv.open_csv(source)
+            return reader, reader.schema
+        if kind == ".parquet":
+            file = pq.ParquetFile(source)
+            return file.iter_batches(rows), file.schema_arrow
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{source}: {error}") from error
+    if kind in geometries.VECTOR:
+        return geometries.open_file(source, rows)
+    raise ValueError(f"{source}: got {kind!r}; allowed: {', '.join(SUFFIXES)}")
+
+
+def regroup(
+    reader: Iterator[pa.RecordBatch], schema: pa.Schema, rows: int
+) -> Iterator[pa.Table]:
+    """Tables of `rows` rows, the last one shorter."""
     held: list[pa.RecordBatch] = []
     for batch in reader:
         held.append(batch)
         while sum(map(len, held)) >= rows:
             table = pa.Table.from_batches(held)
-            yield table.slice(0, rows)
+            yield table.slice(0, rows).replace_schema_metadata(schema.metadata)
             held = table.slice(rows).to_batches()
     if sum(map(len, held)):
-        yield pa.Table.from_batches(held)
+        yield pa.Table.from_batches(held).replace_schema_metadata(schema.metadata)
 
 
 def embed(
     enc: Any,
     table: pa.Table,
     columns: tuple[str, str],
-    dtype: str,
     first: int,
     job: dict[str, Any],
+    per_polygon: int,
 ) -> pa.Table:
-    """Add points and vectors to the rows of a part, which begins at row `first`."""
+    """Add vectors, and points where there is no geometry, to rows from `first` on."""
+    known = {KEY: json.dumps(job).encode()}
     try:
-        lat, lon = (numbers(table.column(name), name) for name in columns)
-        z_nd = enc.embed(lat=lat, lon=lon)
+        if geometries.column(table.schema):
+            z_nd = geometries.embed(enc, table, per_polygon)
+        else:
+            lat, lon = (numbers(table.column(name), name) for name in columns)
+            z_nd = enc.embed(lat=lat, lon=lon)
+            table = table.append_column("geometry", points(lat, lon))
+            geo = geometries.metadata(CRS84, kinds=("Point",))
+            known[b"geo"] = json.dumps(geo).encode()
     except ValueError as error:
         raise ValueError(f"rows from {first}, counted within: {error}") from error
+    z_nd = stored(z_nd, job["dtype"])
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(z_nd.ravel()), z_nd.shape[1])
+    table = table.append_column("embedding", vectors)
+    return table.replace_schema_metadata((table.schema.metadata or {}) | known)
+
+
+def stored(z_nd: np.ndarray, dtype: str) -> np.ndarray:
+    """Vectors as they are written: int8 is round(127 z), cut to [-127, 127]."""
     if dtype == "int8":
         z_nd = np.rint(127 * np.clip(z_nd, -1, 1))
-    z_nd = np.ascontiguousarray(z_nd.astype(dtype))
-    vectors = pa.FixedSizeListArray.from_arrays(pa.array(z_nd.ravel()), z_nd.shape[1])
-    table = table.append_column("geometry", points(lat, lon))
-    table = table.append_column("embedding", vectors)
-    geo = {"encoding": "WKB", "geometry_types": ["Point"], "crs": CRS84}
-    text = {"version": "1.1.0", "primary_column": "geometry"}
-    text = text | {"columns": {"geometry": geo}}
-    known = {b"geo": json.dumps(text).encode(), KEY: json.dumps(job).encode()}
-    return table.replace_schema_metadata((table.schema.metadata or {}) | known)
+    return np.ascontiguousarray(z_nd.astype(dtype))
 
 
 def numbers(column: pa.ChunkedArray, name: str) -> np.ndarray:
