@@ -86,7 +86,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["unigeo_jax", "unigeo_jax.*"]),
-    package_data={"unigeo_jax": ["data/bundle/*", "data/bundle/**/*", "models/**/*"]},
+    package_data={"unigeo_jax": ["data/bundle/*", "data/bundle/**/*", "models/**/*", "*.html"]},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
 )

@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import warnings
 
 import jax
 import numpy as np
@@ -20,6 +21,8 @@ from unigeo_jax import trained as restored
 from unigeo_jax.modalities import student
 from unigeo_jax.nn import fixed
 
+# The runs here know a few dozen places, and are asked about the whole Earth.
+pytestmark = pytest.mark.filterwarnings("ignore:.*from every training place")
 ROOT = pathlib.Path(__file__).parents[1]
 TOWERS = ("text", "demographics", "coords")
 ALONE = """
@@ -230,6 +233,18 @@ def test_explain_names_the_nearest_training_places(enc):
     np.testing.assert_array_equal(again["row"][:, 0], first["row"][:, 0])
     np.testing.assert_allclose(again["km"], 0, atol=1e-3)
     assert (np.diff(first["km"], axis=1) >= 0).all()
+
+
+def test_places_far_from_all_training_places_are_warned_of(enc):
+    near = enc.explain(lat=[0.0], lon=[0.0], k=1)
+    lat, lon = near["lat"][0], near["lon"][0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        enc.embed(lat=lat, lon=lon)
+    assert enc.supported(lat=lat, lon=lon).all()
+    with pytest.warns(UserWarning, match=r"1 of 2 places.*lat=-89.*from every train"):
+        enc.embed(lat=[lat[0], -89.0], lon=[lon[0], 0.0])
+    assert enc.supported(lat=[lat[0], -89.0], lon=[lon[0], 0.0]).tolist() == [1, 0]
 
 
 def test_onnx_gives_the_models_vectors(trained, earth_tiny, truth, tmp_path):

@@ -65,6 +65,7 @@ ARROWS: dict[str, set[str]] = {
     "infer": {"bundles", "inputs", "nn"},
     "cards": set(),
     "embed_table": {"geometries"},
+    "explore": {"evals"},
     "geometries": set(),
     "grids": {"embed_table"},
     "geo_embedder": set(),
@@ -72,7 +73,7 @@ ARROWS: dict[str, set[str]] = {
     "models": set(),
     "export": {
         *("trained", "modalities", "nn", "data", "workdir", "bundles"),
-        *("cards", "onnx_graph", "types"),
+        *("cards", "domains", "fidelity", "onnx_graph", "types"),
     },
     "surrogate": {"train", "checkpoint", "pth", "sharding", "workdir"},
     "fidelity": {"data"},

@@ -85,3 +85,19 @@ def read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a safetensors file: {error!r}") from error
     return out
+
+
+def read_domain(folder: pathlib.Path) -> tuple[np.ndarray, float]:
+    """Of domain.npz: whether each 0.25 degree cell is near a training place, and km.
+
+    Cells are bool (720, 1440), south-west first, as domains.py of training writes them.
+    """
+    with np.load(folder / "domain.npz", allow_pickle=False) as arrays:
+        inside = np.unpackbits(arrays["inside"]).astype(bool)
+        return inside.reshape(720, 1440), float(arrays["km"])
+
+
+def inside(cells: np.ndarray, latlon_n2: np.ndarray) -> np.ndarray:
+    """Which places lie in cells that are set: bool (n,). Longitudes within 180."""
+    row_n, column_n = np.floor((latlon_n2 + np.array([90, 180])) * 4).astype(int).T
+    return cells[row_n.clip(0, 719), column_n % 1440]

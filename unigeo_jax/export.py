@@ -24,7 +24,16 @@ import safetensors.numpy
 from jax import export
 
 import unigeo_jax
-from unigeo_jax import bundles, cards, modalities, onnx_graph, trained, workdir
+from unigeo_jax import (
+    bundles,
+    cards,
+    domains,
+    fidelity,
+    modalities,
+    onnx_graph,
+    trained,
+    workdir,
+)
 from unigeo_jax.data import datasets, tokenizer
 from unigeo_jax.nn import layers
 
@@ -62,8 +71,7 @@ def run(
         about = describe(folder, config, step, name, licence)
         towers(part, config, params, run.constants, formats, about)
         places(part, config, data_dir, about)
-        if (folder / "domain.npz").exists():
-            shutil.copy(folder / "domain.npz", part)
+        domain(part, folder, about)
         finish(part, folder, about)
         part.chmod(0o755)
         os.replace(part, out)
@@ -216,6 +224,21 @@ def places(
         return
     about["places"] = "places.safetensors"
     safetensors.numpy.save_file(found, part / about["places"])
+
+
+def domain(part: pathlib.Path, folder: pathlib.Path, about: Mapping[str, Any]) -> None:
+    """Keep where the run knows its way: its own domain, or one around its places.
+
+    That reaches as far as all but a hundredth of the places are from the nearest other.
+    """
+    if (folder / "domain.npz").exists():
+        shutil.copy(folder / "domain.npz", part)
+    elif about["places"]:
+        known = safetensors.numpy.load_file(part / about["places"])
+        lat, lon = known["lat"], known["lon"]
+        if len(lat) > 1:
+            reach = float(np.quantile(fidelity.to_others_km(lat, lon), 0.99))
+            domains.Domain.around(lat, lon, reach).write(part / "domain.npz")
 
 
 def finish(part: pathlib.Path, folder: pathlib.Path, about: dict[str, Any]) -> None:

@@ -58,6 +58,13 @@ def nearest_km(
     return 2 * splits.EARTH_RADIUS_KM * np.arcsin(np.minimum(chord_n / 2, 1))
 
 
+def to_others_km(lat_n: np.ndarray, lon_n: np.ndarray) -> np.ndarray:
+    """Great-circle distance of each place to the nearest other one: (n,)."""
+    at_n3 = splits.unit_vectors(lat_n, lon_n)
+    chord_n = scipy.spatial.KDTree(at_n3).query(at_n3, k=2)[0][:, 1]
+    return 2 * splits.EARTH_RADIUS_KM * np.arcsin(np.minimum(chord_n / 2, 1))
+
+
 def table(found: dict[str, Any]) -> str:
     """The report for people; distances are those of the held-out places."""
     named = {

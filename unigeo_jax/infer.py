@@ -39,7 +39,7 @@ def load(path: str | pathlib.Path) -> "Model":
     bundles.check_hashes(folder, about, [about["weights"]])
     model = Model(folder, about, bundles.read_safetensors(folder / about["weights"]))
     if COORDS in about["towers"]:
-        model.embed(lat=[0.0], lon=[0.0])
+        model._embed(COORDS, np.zeros((1, 2), np.float32))
     return model
 
 
@@ -53,6 +53,10 @@ class Model:
         self._devices = jax.local_devices()
         self._meshes: dict[int, Mesh] = {}
         self._run = functools.cache(self._compiled)
+        self._domain = None
+        if "domain.npz" in about["files"]:
+            bundles.check_hashes(folder, about, ["domain.npz"])
+            self._domain = bundles.read_domain(folder)
         self.info: dict[str, Any] = {
             key: about.get(key)
             for key in (
@@ -74,7 +78,8 @@ class Model:
           uint8 (n, height, width, 3), or what the tower takes, as config.json says.
 
         Raises ValueError: NaN, out of range, text, nothing, or no such tower; it names
-        the first row. Warns where lat and lon seem to be swapped.
+        the first row. Warns where lat and lon seem to be swapped, and of places far
+        from all that the model was trained on.
         """
         given = {k: v for k, v in {"lat": lat, "lon": lon}.items() if v is not None}
         if (values and given) or len(values) > 1 or not (values or len(given) == 2):
@@ -83,7 +88,9 @@ class Model:
                 f" and lon=, or one of {', '.join(self._about['towers'])}"
             )
         if given:
-            return self._embed(COORDS, coordinates(lat, lon))
+            latlon_n2 = coordinates(lat, lon)
+            self._warn_of_far(latlon_n2)
+            return self._embed(COORDS, latlon_n2)
         ((name, value),) = values.items()
         return self._embed(name, self._inputs(name, value))
 
@@ -172,6 +179,27 @@ class Model:
         row, away = np.concatenate(rows), np.concatenate(km)
         found = {"lat": places["lat"][row], "lon": places["lon"][row]}
         return {"row": row, **found, "km": away}
+
+    def supported(self, *, lat: Any, lon: Any) -> np.ndarray:
+        """Which places have a training place near: bool (n,); all, if not known."""
+        latlon_n2 = coordinates(lat, lon)
+        if self._domain is None:
+            return np.ones(len(latlon_n2), bool)
+        return bundles.inside(self._domain[0], latlon_n2)
+
+    def _warn_of_far(self, latlon_n2: np.ndarray) -> None:
+        if self._domain is None:
+            return
+        cells, km = self._domain
+        far_n = ~bundles.inside(cells, latlon_n2)
+        if far_n.any():
+            lat, lon = latlon_n2[np.argmax(far_n)]
+            warnings.warn(
+                f"{far_n.sum()} of {len(far_n)} places lie over {km:.0f} km from every"
+                f" training place, the first at lat={lat:.4f}, lon={lon:.4f}: vectors"
+                " there are extrapolated; `explain` says how far they lie",
+                stacklevel=3,
+            )
 
     def _open(self, path: str | pathlib.Path) -> np.ndarray:
         path = pathlib.Path(path).with_suffix(".npy")
