@@ -42,6 +42,7 @@ REQUIRES = [
 ]
 EXTRAS = {
     "test": [
+        *("geopandas>=1.0", "onnx>=1.17", "onnxruntime>=1.20"),
         "jraph>=0.0.6.dev0",
         "pyright[nodejs]>=1.1.400",
         "pytest>=8.3",
@@ -61,11 +62,15 @@ EXTRAS = {
     # Graph networks on jraph's GraphsTuple; nothing else here needs it.
     "jraph": ["jraph>=0.0.6.dev0"],
     "onnx": ["onnx>=1.17", "onnxruntime>=1.20"],
+    # To execute notebooks/ in Jupyter and write their outputs.
+    "notebooks": ["geopandas>=1.0", "nbclient>=0.10", "ipykernel>=6.29", "duckdb>=1.1"],
+    # A page of launch/explore.py in a browser: then playwright install chromium.
+    "browser": ["playwright>=1.48"],
     "boost": ["lightgbm>=4.5"],
     "tpu": ["jax[tpu]"],
     "cuda": ["jax[cuda12]"],
     "geo": [
-        *("pandas>=2.2", "pyarrow>=17", "rasterio>=1.4"),
+        *("geopandas>=1.0", "pandas>=2.2", "pyarrow>=17", "rasterio>=1.4"),
         *("tifffile>=2024.8", "imagecodecs>=2024.9"),
     ],
     "peers": [
@@ -86,7 +91,9 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["unigeo_jax", "unigeo_jax.*"]),
-    package_data={"unigeo_jax": ["data/bundle/*", "data/bundle/**/*", "models/**/*", "*.html"]},
+    package_data={
+        "unigeo_jax": ["data/bundle/*", "data/bundle/**/*", "models/**/*", "*.html"]
+    },
     install_requires=REQUIRES,
     extras_require=EXTRAS,
 )

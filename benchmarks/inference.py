@@ -1,29 +1,46 @@
 # SPDX-FileCopyrightText: 2026 The unigeo_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Times a distilled student beside GeoCLIP's location encoder: coordinates a second.
+"""Times an encoder of coordinates beside GeoCLIP's; then a table of many rows.
 
-python benchmarks/inference.py [--student=DIR]   32,768 coordinates, turn by turn
-python benchmarks/inference.py --quick           seconds: times mean nothing
+python benchmarks/inference.py --model=earth [--rows=10000000]
+  32,768 coordinates, turn by turn; then launch/embed.py on that many rows
+python benchmarks/inference.py [--student=DIR]
+  a workdir of launch/distill.py instead; default: a student with drawn weights
+python benchmarks/inference.py --quick
+  seconds: times mean nothing
 
 GeoCLIP (torch, float32, the weights in its wheel) needs pip install torch==2.13.0
 geoclip. `geoclip` is as its users run it; `geoclip_flushed` with subnormal numbers set
 to zero, which is faster and not its default. Ours is the time from numpy degrees to
-numpy vectors. Writes --out: {"machine", "command", "rows": {variant: {"median_s",
-"min_s", "per_s"}}, "ratios": {peer: coordinates a second of ours over the peer's}}.
+numpy vectors.
+
+Writes --out: {"machine", "command", "rows": {variant: {"median_s", "min_s", "per_s",
+and of a model "load_s" of a fresh process and "latency_ms" of one point}}, "ratios":
+{peer: coordinates a second of ours over the peer's}, "tables": [{"rows", "seconds",
+"per_s", "peak_bytes" of the process, "output_bytes"}]}.
 """
 
 import importlib.util
+import os
 import pathlib
 import statistics
+import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from absl import app, flags
 
 from benchmarks import protocol
 
+MODEL = flags.DEFINE_string("model", "", "Name in the package, or a model's folder.")
+ROWS = flags.DEFINE_integer("rows", 0, "Rows of a table; a tenth of them comes first.")
+DTYPE = flags.DEFINE_string("dtype", "int8", "Of the table's vectors.")
 STUDENT = flags.DEFINE_string("student", "", "A student's folder; default: untrained.")
 REPEATS = flags.DEFINE_integer("repeats", 7, "Timed turns.", 1)
 FORCE = flags.DEFINE_bool("force", False, "Time on a busy machine; is recorded.")
@@ -52,11 +69,44 @@ def measure(variants: dict[str, dict], count: int, repeats: int) -> dict[str, di
                 worker.close()
                 continue
             workers[name] = worker
+            known = ("load_s", "latency_ms")
+            rows[name] |= {key: answer[key] for key in known if key in answer}
     for name, times in protocol.take_turns(workers, repeats).items():
         workers[name].close()
         middle = statistics.median(times)
         rows[name] |= {"median_s": middle, "min_s": min(times), "per_s": count / middle}
     return rows
+
+
+def embed_table(model: str, count: int, dtype: str) -> dict:
+    """Run launch/embed.py on drawn coordinates: its time, memory and output."""
+    with tempfile.TemporaryDirectory() as scratch:
+        source, out = f"{scratch}/in.parquet", pathlib.Path(scratch) / "out.parquet"
+        rng, schema = (
+            np.random.default_rng(0),
+            pa.schema([("lat", "f8"), ("lon", "f8")]),
+        )
+        with pq.ParquetWriter(source, schema) as writer:
+            for first in range(0, count, 1 << 20):
+                size = min(1 << 20, count - first)
+                lat = np.rad2deg(np.arcsin(rng.uniform(-1, 1, size)))
+                columns = {"lat": lat, "lon": rng.uniform(-180, 180, size)}
+                writer.write_table(pa.table(columns))
+        command = [sys.executable, "launch/embed.py", f"--model={model}"]
+        command += [f"--input={source}", f"--output={out}", f"--dtype={dtype}"]
+        began = time.perf_counter()
+        process = subprocess.Popen(command, cwd=protocol.ROOT)
+        _, status, used = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            return {"rows": count, "error": f"exit code {process.returncode}"}
+        rows = pq.read_metadata(out).num_rows
+        return {
+            **{"rows": rows, "seconds": seconds, "per_s": rows / seconds},
+            "peak_bytes": 1024 * used.ru_maxrss,
+            "output_bytes": out.stat().st_size,
+        }
 
 
 def finish(rows: dict[str, dict], own: str, report: dict, name: str) -> None:
@@ -90,8 +140,14 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     report = begin()
     peer = {"side": "geoclip", "needs": ("torch", "geoclip", "pandas")}
-    variants = {
+    own = "packaged" if MODEL.value else "student"
+    folder = str(pathlib.Path(MODEL.value).resolve()) if "/" in MODEL.value else ""
+    sides = {
+        "packaged": {"side": "packaged", "model": folder or MODEL.value},
         "student": {"side": "student", "folder": STUDENT.value},
+    }
+    variants = {
+        own: sides[own],
         "geoclip": peer | {"flush": False},
         "geoclip_flushed": peer | {"flush": True},
     }
@@ -99,7 +155,13 @@ def main(argv: list[str]) -> None:
         rows = measure(variants, 1000, 2)
     else:
         rows = measure(variants, 32_768, REPEATS.value)
-    finish(rows, "student", report, "inference")
+    if ROWS.value and MODEL.value:
+        counts = (ROWS.value // 10, ROWS.value)
+        model = sides["packaged"]["model"]
+        report["tables"] = [embed_table(model, n, DTYPE.value) for n in counts]
+        for row in report["tables"]:
+            print({k: round(v) if k != "error" else v for k, v in row.items()})
+    finish(rows, own, report, "inference")
 
 
 if __name__ == "__main__":

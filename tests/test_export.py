@@ -18,7 +18,7 @@ import unigeo_jax
 from configs import unified
 from unigeo_jax import bundles, cards, export, infer, onnx_graph, sharding, tasks, train
 from unigeo_jax import trained as restored
-from unigeo_jax.modalities import student
+from unigeo_jax.modalities import coords, student
 from unigeo_jax.nn import fixed
 
 # The runs here know a few dozen places, and are asked about the whole Earth.
@@ -36,6 +36,18 @@ at = np.load(sys.argv[2])
 z = enc.embed(lat=at[:, 0], lon=at[:, 1])
 np.save(sys.argv[3], z)
 assert len(enc.features(lat=at[:, 0], lon=at[:, 1])) == len(z)
+"""
+
+
+ALONE_ONNX = """
+import sys
+for name in ("jax", "flax", "unigeo_jax", "safetensors", "onnx", "torch"):
+    sys.modules[name] = None
+import numpy as np, onnxruntime
+session = onnxruntime.InferenceSession(sys.argv[1])
+x = np.load(sys.argv[2]).astype(np.float32)
+runs = [session.run(None, {"latlon": x[:n]})[0] for n in (1, 7, len(x))]
+np.savez(sys.argv[3], *runs)
 """
 
 
@@ -247,16 +259,23 @@ def test_places_far_from_all_training_places_are_warned_of(enc):
     assert enc.supported(lat=[lat[0], -89.0], lon=[lon[0], 0.0]).tolist() == [1, 0]
 
 
-def test_onnx_gives_the_models_vectors(trained, earth_tiny, truth, tmp_path):
+def test_a_process_with_onnxruntime_and_numpy_alone_gives_the_models_vectors(
+    trained, earth_tiny, truth, tmp_path
+):
     pytest.importorskip("onnx")
-    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxruntime")
     export.run(trained, tmp_path / "out", ("onnx",), earth_tiny)
-    session = runtime.InferenceSession(tmp_path / "out" / "coords.onnx")
-    for n in (1, 7, 1000):
-        lat, lon = (x[:n] for x in points())
-        x = np.stack([lat, lon], 1).astype(np.float32)
-        got = session.run(None, {"latlon": x})[0]
-        np.testing.assert_allclose(got, truth(lat, lon), atol=1e-5)
+    lat, lon = points()
+    lat, lon = np.tile(lat, 100), np.tile(lon, 100)
+    np.save(tmp_path / "at.npy", np.stack([lat, lon], 1))
+    files = [tmp_path / "out" / "coords.onnx", tmp_path / "at.npy", tmp_path / "z.npz"]
+    command = [sys.executable, "-c", ALONE_ONNX, *map(str, files)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    with np.load(tmp_path / "z.npz") as found:
+        for got in found.values():
+            n = len(got)
+            np.testing.assert_allclose(got, truth(lat[:n], lon[:n]), atol=1e-5)
 
 
 def test_a_tower_of_a_graph_becomes_a_table_of_its_nodes():
@@ -288,6 +307,30 @@ def test_a_student_exports_for_any_number_of_rows(draw, levels):
         np.testing.assert_allclose(
             loaded.call(held, rows), net.apply(variables, rows), atol=1e-5
         )
+
+
+def test_scanned_blocks_export_as_those_that_are_not(draw, tmp_path):
+    pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    options = {"sigmas": (1.0, 4096.0), "frequencies": 8, "heads": 4, "depth": 2}
+    net = coords.Encoder(**options, dim=6, scan=True)
+    latlon = np.array([[10.0, 20.0], [-89.0, 180.0], [0.0, -180.0]], np.float32)
+    variables = draw(net, latlon)
+    arrays = export.flatten(variables)
+    structure = jax.tree.structure(variables)
+
+    def embed(weights, x):
+        return net.apply(jax.tree.unflatten(structure, [*weights.values()]), x)
+
+    held = {str(i).zfill(3): v for i, v in enumerate(arrays.values())}
+    data = export.program(embed, held, np.zeros(2, np.float32))
+    want = net.apply(variables, latlon)
+    got = jax.export.deserialize(bytearray(data)).call(held, latlon)
+    np.testing.assert_allclose(got, want, atol=1e-5)
+    path, about = tmp_path / "s.onnx", {"model_id": "s", "package_version": "0"}
+    onnx_graph.write(path, lambda x: net.apply(variables, x), about)
+    (got,) = runtime.InferenceSession(path).run(None, {"latlon": latlon})
+    np.testing.assert_allclose(got, want, atol=1e-5)
 
 
 @pytest.mark.parametrize("m0_pi", [False, True])
