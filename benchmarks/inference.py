@@ -40,7 +40,7 @@ from benchmarks import protocol
 
 MODEL = flags.DEFINE_string("model", "", "Name in the package, or a model's folder.")
 ROWS = flags.DEFINE_integer("rows", 0, "Rows of a table; a tenth of them comes first.")
-DTYPE = flags.DEFINE_string("dtype", "int8", "Of the table's vectors.")
+DTYPE = flags.DEFINE_string("dtype", "float16", "Of the table's vectors.")
 STUDENT = flags.DEFINE_string("student", "", "A student's folder; default: untrained.")
 REPEATS = flags.DEFINE_integer("repeats", 7, "Timed turns.", 1)
 FORCE = flags.DEFINE_bool("force", False, "Time on a busy machine; is recorded.")

@@ -78,6 +78,11 @@ def test_small_types_stay_near(table, tmp_path, dtype, atol):
     np.testing.assert_allclose(z / (127 if dtype == "int8" else 1), want, atol=atol)
 
 
+def test_int8_refuses_what_it_cannot_hold():
+    with pytest.raises(ValueError, match=r"int8 is for numbers in \[-1, 1\].* 1\.5"):
+        embed_table.stored(np.array([[0.2, -1.5]]), "int8")
+
+
 def test_an_interrupted_job_goes_on_and_equals_a_straight_one(table, tmp_path):
     out, straight = tmp_path / "out.parquet", tmp_path / "straight.parquet"
     with pytest.raises(KeyboardInterrupt):

@@ -226,8 +226,13 @@ def embed(
 
 
 def stored(z_nd: np.ndarray, dtype: str) -> np.ndarray:
-    """Vectors as they are written: int8 is round(127 z), cut to [-127, 127]."""
+    """Vectors as they are written: int8 is round(127 z); ValueError if one is over 1."""
     if dtype == "int8":
+        if (largest := float(np.abs(z_nd).max())) > 1.001:
+            raise ValueError(
+                f"dtype int8 is for numbers in [-1, 1], this model gives {largest:.3g};"
+                " allowed: float32, float16"
+            )
         z_nd = np.rint(127 * np.clip(z_nd, -1, 1))
     return np.ascontiguousarray(z_nd.astype(dtype))
 
