@@ -4,6 +4,7 @@
 
 import pytest
 
+from tests import small_models
 from tests.test_benchmarks import run
 
 
@@ -22,3 +23,14 @@ def test_they_run_and_ours_has_a_figure(tmp_path, name, own):
             assert report["ratios"][variant] == pytest.approx(expected)
     if name == "harmonics":
         assert 0 < report["float32_error"]["32"] < report["float32_error"]["40"] < 1e-3
+
+
+@pytest.mark.slow
+def test_a_model_folder_is_timed_whole_and_through_a_table(tmp_path):
+    model = small_models.write(tmp_path / "model")
+    flags = (f"--model={model}", "--rows=1000")
+    report = run("inference", tmp_path / "out.json", *flags)
+    row = report["rows"]["packaged"]
+    assert 0 < row["load_s"] < 60 and 0 < row["latency_ms"] < 1000 and row["per_s"] > 0
+    assert [table["rows"] for table in report["tables"]] == [100, 1000]
+    assert all(table["peak_bytes"] > 1e7 for table in report["tables"])

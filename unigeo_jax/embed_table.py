@@ -226,7 +226,7 @@ def embed(
 
 
 def stored(z_nd: np.ndarray, dtype: str) -> np.ndarray:
-    """Vectors as they are written: int8 is round(127 z); ValueError if one is over 1."""
+    """Vectors as they are written: int8 is round(127 z), an error beyond 1."""
     if dtype == "int8":
         if (largest := float(np.abs(z_nd).max())) > 1.001:
             raise ValueError(
