@@ -7,6 +7,7 @@ last whole part. Letters: `n` rows of a part, `d` embedding.
 """
 
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -97,23 +98,28 @@ def write(
     if output.exists():
         refuse_other(output, pq.read_schema(output).metadata or {}, job)
         return pq.read_metadata(output).num_rows
+    head = next(tables, None)
+    if head is None:
+        raise ValueError(f"{source}: no rows; allowed: one or more")
     parts.mkdir(parents=True, exist_ok=True)
     claim(parts, job)
     first, files = 0, []
     with tqdm.tqdm(unit=" rows", unit_scale=True, mininterval=1.0) as bar:
-        for number, table in enumerate(tables):
+        for number, table in enumerate(itertools.chain([head], tables)):
             path = parts / f"{number:08d}.parquet"
             if not path.exists():
-                done = embed(enc, table, columns, first, job, points)
+                try:
+                    done = embed(enc, table, columns, first, job, points)
+                except ValueError:
+                    if not files:  # nothing to resume: a mended table may come
+                        shutil.rmtree(parts)
+                    raise
                 part = path.with_suffix(".part")
                 pq.write_table(done, part)
                 os.replace(part, path)
             files.append(path)
             first += len(table)
             bar.update(len(table))
-    if not first:
-        shutil.rmtree(parts)
-        raise ValueError(f"{source}: no rows; allowed: one or more")
     join(files, output)
     shutil.rmtree(parts)
     return first
@@ -135,7 +141,7 @@ def refuse_other(path: pathlib.Path, metadata: dict, job: dict[str, Any]) -> Non
     if differing:
         raise ValueError(
             f"{path}: is there already, of another model, table or dtype (there, asked"
-            f" for): {differing}; allowed: another --output"
+            f" for): {differing}; allowed: another --output, or to delete it"
         )
 
 
