@@ -63,13 +63,13 @@ def run() -> int:
         return embed_table.run(
             enc, source, output, columns=columns, points=POINTS.value, **how
         )
-    west, south, east, north = (float(x) for x in BBOX.value)
+    west, south, east, north = (float(x) for x in BBOX.value or ())
     box = (west, south, east, north)
     grids.check(box)
     enc = unigeo_jax.load(MODEL.value)
     if H3.value is not None:
         return grids.cells(enc, box, H3.value, output, **how)
-    return grids.raster(enc, box, CELL_DEG.value, output, **how)
+    return grids.raster(enc, box, float(CELL_DEG.value or 0), output, **how)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 import contextlib
 import io
 import json
+import shutil
 import threading
 import urllib.error
 import urllib.request
@@ -92,8 +93,11 @@ def test_words_ask_too_and_bad_questions_are_told_so(address):
 def test_a_browser_shows_the_map_a_click_and_a_text_and_asks_nobody_else(address):
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as play:
+        known = shutil.which("chromium") or shutil.which("google-chrome")
         try:
-            browser = play.chromium.launch()
+            browser = play.chromium.launch(
+                executable_path=known, args=["--no-sandbox"] if known else []
+            )
         except playwright.Error:
             pytest.skip("no Chromium")
         page = browser.new_page(viewport={"width": 1000, "height": 700})

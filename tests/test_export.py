@@ -239,6 +239,13 @@ def test_search_is_exact_and_refuses_the_index_of_another_model(enc, tmp_path):
         enc.search(z[:1], path)
 
 
+def test_a_pipelines_clone_shares_the_model(enc):
+    sklearn = pytest.importorskip("sklearn.base")
+    from unigeo_jax.geo_embedder import GeoEmbedder
+
+    assert sklearn.clone(GeoEmbedder(enc)).model is enc
+
+
 def test_explain_names_the_nearest_training_places(enc):
     first = enc.explain(lat=[0.0, 60.0], lon=[0.0, 20.0], k=2)
     again = enc.explain(lat=first["lat"][:, 0], lon=first["lon"][:, 0], k=1)
@@ -254,7 +261,7 @@ def test_places_far_from_all_training_places_are_warned_of(enc):
         warnings.simplefilter("error")
         enc.embed(lat=lat, lon=lon)
     assert enc.supported(lat=lat, lon=lon).all()
-    with pytest.warns(UserWarning, match=r"1 of 2 places.*lat=-89.*from every train"):
+    with pytest.warns(UserWarning, match=r"1 of 2 places.*every training.*lat=-89"):
         enc.embed(lat=[lat[0], -89.0], lon=[lon[0], 0.0])
     assert enc.supported(lat=[lat[0], -89.0], lon=[lon[0], 0.0]).tolist() == [1, 0]
 

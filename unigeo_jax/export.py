@@ -229,7 +229,7 @@ def places(
 def domain(part: pathlib.Path, folder: pathlib.Path, about: Mapping[str, Any]) -> None:
     """Keep where the run knows its way: its own domain, or one around its places.
 
-    That reaches as far as all but a hundredth of the places are from the nearest other.
+    That reaches twice as far as all but a hundredth of the places are from another.
     """
     if (folder / "domain.npz").exists():
         shutil.copy(folder / "domain.npz", part)
@@ -237,7 +237,7 @@ def domain(part: pathlib.Path, folder: pathlib.Path, about: Mapping[str, Any]) -
         known = safetensors.numpy.load_file(part / about["places"])
         lat, lon = known["lat"], known["lon"]
         if len(lat) > 1:
-            reach = float(np.quantile(fidelity.to_others_km(lat, lon), 0.99))
+            reach = 2 * float(np.quantile(fidelity.to_others_km(lat, lon), 0.99))
             domains.Domain.around(lat, lon, reach).write(part / "domain.npz")
 
 

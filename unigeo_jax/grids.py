@@ -131,7 +131,7 @@ def raster(
         **{"driver": "GTiff", "width": width, "height": height, "dtype": dtype},
         **{"count": enc.info["dim"], "crs": "EPSG:4326", "compress": "deflate"},
         **{"interleave": "band", "bigtiff": "if_safer"},
-        "transform": rasterio.transform.from_origin(west, north, degrees, degrees),
+        "transform": rasterio.Affine(degrees, 0.0, west, 0.0, -degrees, north),
     }
     _join(parts, firsts, output, profile, job)
     return width * height
@@ -164,8 +164,7 @@ def _count(span: float, degrees: float) -> int:
 
 def _rasterio() -> Any:
     try:
-        for name in ("transform", "windows"):
-            importlib.import_module(f"rasterio.{name}")
+        importlib.import_module("rasterio.windows")
         return importlib.import_module("rasterio")
     except ImportError as error:
         raise ValueError(

@@ -70,6 +70,9 @@ class Model:
         student = about.get("training", {}).get("task") == "distillation"
         self.info["features"] = about["dim"] + (0 if student else fixed.DIM)
 
+    def __deepcopy__(self, _: Any) -> "Model":
+        return self  # nothing in it changes: scikit-learn clones a GeoEmbedder often
+
     def embed(self, *, lat: Any = None, lon: Any = None, **values: Any) -> np.ndarray:
         """Embed places by coordinates, or by one other modality: float32 (n, d).
 
