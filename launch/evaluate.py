@@ -69,6 +69,10 @@ REVEALS = {
     "demographics": ("demographics", "population"),
     "mobility": ("mobility",),
     "night": ("nightlights",),
+    # Of the packaged encoder: maps, and photographs from everywhere.
+    "vegetation": ("vegetation",),
+    "landcover": ("landcover",),
+    "geoclip": ("satellite", "vegetation"),
 }
 
 

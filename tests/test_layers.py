@@ -82,6 +82,10 @@ ARROWS: dict[str, set[str]] = {
         *("train", "trained", "tasks", "modalities", "nn", "data", "evals"),
         *("galleries", "domains", "fidelity", "sharding", "workdir", "types"),
     },
+    "earth_encoder": {
+        *("train", "distill", "modalities", "data", "checkpoint", "sharding"),
+        "workdir",
+    },
     "": {"infer"},
 }
 # Single files that a part may import from a part it may not import as a whole.

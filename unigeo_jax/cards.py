@@ -70,8 +70,10 @@ def _data(about: Mapping[str, Any]) -> str:
         if known
         else "A dataset of the user's: its licences are known to who trained this."
     )
+    taught = about.get("training", {}).get("taught_by")
+    by = f" Taught by: {', '.join(taught)}." if taught else ""
     return (
-        f"`{about['training_data']}`. {where} The code is Apache-2.0; the weights:"
+        f"`{about['training_data']}`.{by} {where} The code is Apache-2.0; the weights:"
         f" `{about['licence']}`"
         + (
             ", see the licences of the data.\n"

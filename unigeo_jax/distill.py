@@ -211,8 +211,11 @@ def fitting_batch(config: Any, places: int) -> int:
     return max(batch // mesh.size, 1) * mesh.size
 
 
-def fit(folder: pathlib.Path, config: Any, lesson: Lesson) -> Any:
-    """Trains, or resumes, a student of what is not held out; returns its parameters."""
+def fit(folder: pathlib.Path, config: Any, lesson: Lesson, start: Any = None) -> Any:
+    """Trains, or resumes, a student of what is not held out; returns its parameters.
+
+    start: parameters of the tower by name that are not drawn but given.
+    """
     mesh = sharding.make_mesh(**config.mesh)
     train.check(config, mesh)
     workdir.check(folder, config)
@@ -234,9 +237,13 @@ def fit(folder: pathlib.Path, config: Any, lesson: Lesson) -> Any:
             yield read(numbers[at[process::count]])
 
     def first(params: Any) -> Any:
-        known = {"target_mean": mean_d, "target_scale": scale_d}
+        known = {"target_mean": mean_d, "target_scale": scale_d, **(start or {})}
         put = {
-            k: jax.device_put(v, params["coords"][k].sharding) for k, v in known.items()
+            k: jax.tree.map(
+                lambda new, old: jax.device_put(new, old.sharding),
+                *(v, params["coords"][k]),
+            )
+            for k, v in known.items()
         }
         return params | {"coords": params["coords"] | put}
 

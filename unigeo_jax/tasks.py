@@ -141,7 +141,8 @@ def distillation(config: Any, mesh: Mesh) -> Task:
     Differs from MobCLIP: how its surrogate was trained was not published.
     """
     model = build_model(config, compute_dtype(config.dtype))
-    norms = 1 if config.towers.coords.net.output == "unit+norm" else 0
+    output = config.towers.coords.net.get("output", "raw")
+    norms = 1 if output == "unit+norm" else 0
 
     def init(key: jax.Array, batch: Batch, constants: Any = None) -> Any:
         del constants

@@ -5,9 +5,12 @@
 `pip install --no-deps geoclip` is enough: the package is looked up, never imported.
 """
 
+import functools
 import importlib.util
 import pathlib
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -15,6 +18,9 @@ from unigeo_jax import pth
 from unigeo_jax.nn import fourier
 
 WEIGHTS = "model/weights/location_encoder_weights.pth"
+CAPSULES = (0, 1, 2)
+BUCKETS = (64, 512, 4096)  # rows of a compiled program
+CHUNK = BUCKETS[-1]
 
 
 class GeoClip:
@@ -47,28 +53,66 @@ class GeoClip:
         if missing:
             raise ValueError(f"{path}: no location encoder of GeoCLIP: lacks {missing}")
 
-    def embed(self, lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
-        """Returns float32 (n, 512), un-normalised, as its users take it."""
-        return np.concatenate(
-            [
-                self._embed(lat[i : i + 8192], lon[i : i + 8192])
-                for i in range(0, len(lat), 8192)
-            ]
-            or [np.zeros((0, self.dim), np.float32)]
-        )
+    def embed(
+        self,
+        lat: np.ndarray,
+        lon: np.ndarray,
+        capsules: tuple[int, ...] = CAPSULES,
+    ) -> np.ndarray:
+        """Returns float32 (n, 512), un-normalised, as its users take it.
 
-    def _embed(self, lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
-        latlon = jnp.asarray(np.stack([lat, lon], -1), jnp.float32)
-        points = fourier.project_equal_earth(latlon)
-        out_nd = np.zeros((len(lat), self.dim), np.float32)
-        for i in range(3):
-            name = f"LocEnc{i}"
-            frequencies_kfi = jnp.asarray(self._weights[f"{name}.capsule.0.b"])[None]
-            x_nd = np.asarray(fourier.fourier_tokens(points, frequencies_kfi))[:, 0]
-            for layer in ("capsule.1", "capsule.3", "capsule.5"):
-                x_nd = np.maximum(self._dense(x_nd, f"{name}.{layer}"), 0)
-            out_nd += self._dense(x_nd, f"{name}.head.0")
-        return out_nd
+        capsules: those whose sum is wanted, of sigma 1, 16 and 256.
+        """
+        latlon_n2 = np.stack([lat, lon], -1).astype(np.float32)
+        parts = []
+        for first in range(0, len(latlon_n2), CHUNK):
+            rows = latlon_n2[first : first + CHUNK]
+            size = next(b for b in BUCKETS if b >= len(rows))
+            filled = np.pad(rows, ((0, size - len(rows)), (0, 0)))
+            whole = _forward(self._weights, filled, capsules)
+            parts.append(np.asarray(whole)[: len(rows)])
+        return np.concatenate(parts or [np.zeros((0, self.dim), np.float32)])
 
-    def _dense(self, x_nd: np.ndarray, name: str) -> np.ndarray:
-        return x_nd @ self._weights[f"{name}.weight"].T + self._weights[f"{name}.bias"]
+    def start(self, capsule: int, widths: tuple[int, ...]) -> dict[str, Any]:
+        """A capsule's frequencies, and its first layers cut to the widths.
+
+        The units that the next layer heeds most are kept, as parameters of
+        modalities/student.py, whose features are sqrt(2) as high.
+        """
+        name, shrink = f"LocEnc{capsule}", np.sqrt(2)
+        found = {"frequencies": self._weights[f"{name}.capsule.0.b"][None]}
+        kept = slice(None)
+        for number, width in enumerate(widths):
+            layer = f"{name}.capsule.{2 * number + 1}"
+            ahead = self._weights[f"{name}.capsule.{2 * number + 3}.weight"]
+            order = np.sort(np.argsort(-np.linalg.norm(ahead, axis=0))[:width])
+            weight = self._weights[f"{layer}.weight"][order][:, kept] / shrink
+            bias = self._weights[f"{layer}.bias"][order]
+            found[f"hidden_{number}"] = {
+                "kernel": np.ascontiguousarray(weight.T),
+                "bias": np.array(bias),
+            }
+            kept, shrink = order, 1.0
+        return found
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _forward(
+    weights: dict[str, jax.Array], latlon_n2: jax.Array, capsules: tuple[int, ...]
+) -> jax.Array:
+    """XLA takes subnormal numbers as zero, where NumPy's products crawl over them."""
+    points = fourier.project_equal_earth(latlon_n2)
+
+    def dense(x_nd: jax.Array, name: str) -> jax.Array:
+        kernel, bias = weights[f"{name}.weight"].T, weights[f"{name}.bias"]
+        return jnp.matmul(x_nd, kernel, precision="highest") + bias[None]
+
+    out_nd = jnp.zeros((latlon_n2.shape[0], GeoClip.dim), jnp.float32)
+    for i in capsules:
+        name = f"LocEnc{i}"
+        frequencies_kfi = weights[f"{name}.capsule.0.b"][None]
+        x_nd = fourier.fourier_tokens(points, frequencies_kfi)[:, 0]
+        for layer in ("capsule.1", "capsule.3", "capsule.5"):
+            x_nd = jax.nn.relu(dense(x_nd, f"{name}.{layer}"))
+        out_nd += dense(x_nd, f"{name}.head.0")
+    return out_nd

@@ -45,6 +45,7 @@ class Encoder(nn.Module):
     sigmas, frequencies: so many random frequencies a scale, as in nn/fourier.py. A
       scale's features are multiplied by sigma^-fade: what is fine is then learned
       late, and bends the map little where there is nothing to learn from.
+    projection: "sphere", or "equal_earth", which is cut at the date line.
     widths: of the hidden layers, ReLU after each.
     output: "raw" vectors; "unit" ones; "unit+norm": a unit vector and the logarithm of
       its norm behind it. In training they come as the last layer gives them.
@@ -59,6 +60,7 @@ class Encoder(nn.Module):
     sigmas: tuple[float, ...] = ()
     frequencies: int = 0
     fade: float = 0.0
+    projection: fourier.Projection = "sphere"
     widths: tuple[int, ...] = (256, 256, 256)
     output: str = "raw"
 
@@ -89,7 +91,7 @@ class Encoder(nn.Module):
             found.append(harmonics.real_harmonics(latlon_b2, self.levels, self.m0_pi))
         if self.sigmas:
             tokens = fourier.FourierTokens(
-                tuple(self.sigmas), self.frequencies, "sphere", fast=True
+                tuple(self.sigmas), self.frequencies, self.projection, fast=True
             )
             nn.share_scope(self, tokens)
             x_bkw = tokens(latlon_b2)

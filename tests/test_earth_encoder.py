@@ -1,0 +1,104 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""The encoder of the package: how it is made, and the one that is there."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+import unigeo_jax
+from configs import packaged
+from unigeo_jax import earth_encoder, tasks, trained
+from unigeo_jax.data.datasets import earth_crops
+
+MODEL = pathlib.Path(unigeo_jax.__file__).parent / "models" / "earth"
+
+
+class Teacher:
+    """Eight smooth numbers of a place, in shorter waves the higher the capsule."""
+
+    def embed(self, lat, lon, capsules):
+        a, b = np.deg2rad(lat), np.deg2rad(lon)
+        k = np.arange(1, 5) + sum(capsules)
+        waves = np.cos(a)[:, None] * np.sin(k * b[:, None]), np.sin(k * a[:, None])
+        return np.concatenate(waves, axis=1)
+
+    def start(self, capsule, widths):
+        return {"frequencies": np.full((1, 4, 2), capsule, np.float32)}
+
+
+@pytest.fixture(scope="module")
+def making(tmp_path_factory):
+    """The workdir that was made, and the files of the bundle that were read for it."""
+    out, read = tmp_path_factory.mktemp("packaged") / "run", set()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("raster", "table"):
+            whole = getattr(earth_crops, name)
+
+            def spy(file, whole=whole):
+                read.add(file)
+                return whole(file)
+
+            patch.setattr(earth_crops, name, spy)
+        earth_encoder.run(out, packaged.get_config("tiny"), Teacher())
+    return out, read
+
+
+def test_its_parts_have_the_variances_that_were_asked_for(making):
+    made = trained.restore(making[0])
+    embed = jax.jit(tasks.coordinates(made.config))
+    z_nd = np.asarray(embed(made.params, earth_encoder.draw_points(2000, 5)))
+    assert z_nd.shape == (2000, made.config.dim) and np.isfinite(z_nd).all()
+    # A rotation keeps the total of the three parts, and spreads it over all numbers.
+    assert z_nd.var(0).sum() / made.config.dim == pytest.approx(3.0, rel=0.3)
+    assert z_nd.std(0).max() < 4 * z_nd.std(0).min()
+    assert abs(z_nd.mean(0)).max() < 0.5 * z_nd.std(0).max()
+
+
+def test_points_are_on_the_earth_and_the_same_each_time():
+    at_n2 = earth_encoder.draw_points(300, 0)
+    np.testing.assert_array_equal(at_n2, earth_encoder.draw_points(300, 0))
+    lat, lon = at_n2.T
+    assert abs(lat).max() <= 90 and lon.min() >= -180 and lon.max() <= 180
+
+
+def test_nothing_that_a_label_is_made_of_is_read(making):
+    _, read = making
+    seen = {"blue_marble.jpg", "black_marble.jpg", "ndvi_max.png", "ndvi_min.png"}
+    positions = {"places.npz", "us_zips.npz", "anchors.npz"}
+    assert read == seen | positions | {"landcover.png"}
+
+
+def test_land_has_tiles_of_its_own_and_the_sea_shares_one():
+    index_rc, pixel_t2 = earth_encoder.tiles(1.0)
+    assert index_rc.shape == (18, 45) and len(pixel_t2) == 64 * (index_rc.max() + 1)
+    row, column = (84 - 48) // 8, (2 + 180) // 8  # France
+    here = pixel_t2[64 * index_rc[row, column] :][:64]
+    assert [*here[0], *here[-1]] == [51.5, -3.5, 44.5, 3.5]
+    assert index_rc[(84 + 40) // 8, (180 - 120) // 8] == 0  # the southern Pacific
+    with pytest.raises(ValueError, match=r"degrees=0\.7"):
+        earth_encoder.tiles(0.7)
+
+
+def test_means_over_pixels_split_them_by_their_shares():
+    image = np.arange(12.0).reshape(3, 4)
+    got = earth_encoder.mean_over(image, 2, 2)
+    rows = np.array([[1, 0.5, 0], [0, 0.5, 1]]) / 1.5
+    wanted = rows @ image @ np.kron(np.eye(2), [[0.5], [0.5]])
+    np.testing.assert_allclose(got, wanted, rtol=1e-6)
+
+
+@pytest.mark.skipif(not MODEL.exists(), reason="no model in this checkout")
+def test_the_packaged_encoder_loads_and_is_small():
+    enc = unigeo_jax.load("earth")
+    assert enc.info["dim"] <= 512
+    assert sum(p.stat().st_size for p in MODEL.rglob("*") if p.is_file()) <= 20_000_000
+    ends = enc.embed(lat=[51.0, 51.0, 90, 90], lon=[180.0, -180.0, 0, 77])
+    np.testing.assert_allclose(ends[0], ends[1], atol=1e-4)
+    towns = enc.embed(lat=[48.86, 48.80, -23.5], lon=[2.35, 2.30, -46.6])
+    assert np.linalg.norm(towns[0] - towns[1]) < np.linalg.norm(towns[0] - towns[2])
+    about = json.loads((MODEL / "config.json").read_text())
+    assert "geoclip" in about["training"]["taught_by"]

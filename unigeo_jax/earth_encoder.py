@@ -1,0 +1,329 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""The encoder of coordinates that comes with the package.
+
+GeoCLIP's location encoder is distilled in two: what varies slowly becomes a map, in
+principal components, a byte each; the rest, whose waves are shorter than a map can
+hold, a small network. Maps of what is seen from above (imagery, night lights,
+vegetation, land cover) stand beside, and spherical harmonics. A vector is a fixed
+rotation of these parts, each scaled to a variance of its own; one matrix makes it of
+what modalities/atlas.py reads.
+
+Why rotated: a probe standardises every number, which would raise the least component to
+the height of the first. After a rotation all numbers vary alike, so standardising
+leaves the lengths, by which a penalty tells what is likely, as they were set here.
+
+No label goes in: the bundle's rasters and tables of heights, weather, people and texts
+are not read. Of its tables only positions are, of named places, ZIP areas and land, to
+draw the points over which components are found. Letters: `n` points or pixels, `c`
+channels, `t` pixels of tiles, `r` rows of tiles.
+"""
+
+import contextlib
+import dataclasses
+import pathlib
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+import scipy.linalg
+import scipy.ndimage
+
+from unigeo_jax import checkpoint, distill, sharding, train, workdir
+from unigeo_jax.data import splits
+from unigeo_jax.data.datasets import earth_crops, us_zips
+from unigeo_jax.modalities import atlas
+
+STEPS_A_DEVIATION = 32  # of a byte: four standard deviations fit
+WATER = 0  # land cover
+CHUNK = 8192  # pixels of a map at a time
+
+
+class Teacher(Protocol):
+    """GeoCLIP's location encoder: evals/peers.py says what the two give."""
+
+    def embed(self, lat: Any, lon: Any, capsules: tuple[int, ...]) -> np.ndarray: ...
+
+    def start(self, capsule: int, widths: tuple[int, ...]) -> dict[str, Any]: ...
+
+
+class Plan(NamedTuple):
+    """One map: what it is of, and how fine.
+
+    capsules: of GeoCLIP, or () for what is seen from above, standardised. degrees: a
+    pixel. blur: standard deviation of a Gaussian in degrees, of what is seen. channels:
+    principal components that are kept. weight: deviation of what is seen.
+    """
+
+    degrees: float
+    channels: int
+    capsules: tuple[int, ...]
+    blur: float
+    weight: float
+
+
+class Level(NamedTuple):
+    """A map as modalities/atlas.py keeps it, and what one step of each channel is."""
+
+    tiles_tc: np.ndarray
+    index_rc: np.ndarray
+    step_c: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        kept = len(self.tiles_tc) // atlas.TILE**2
+        return (*self.index_rc.shape, kept, len(self.step_c))
+
+
+def run(out: pathlib.Path, config: Any, teacher: Teacher) -> None:
+    """Makes the workdir `out`, for launch/evaluate.py and launch/export.py.
+
+    The fine network is trained in `out`/fine, where the same command resumes. Raises
+    ValueError: an `out` of another config, a map that tiles do not cover.
+    """
+    at_n2 = draw_points(config.points, config.seed)
+    fine = fit_fine(out / "fine", config, teacher)
+    plans = [Plan(**plan) for plan in config.levels]
+    levels = [build_level(plan, at_n2, teacher) for plan in plans]
+    params = assemble(fine, plans, levels, at_n2, config)
+    with config.unlocked():
+        config.towers.coords.net.maps = tuple(level.shape for level in levels)
+        config.dim = len(params["head"]["bias"])
+    write_workdir(out, config, params)
+
+
+def draw_points(count: int, seed: int) -> np.ndarray:
+    """Two thirds near named places and US ZIP areas, 1 to 50 km off, a third on land.
+
+    Returns float32 (n, 2) [lat, lon] in degrees.
+    """
+    rng = np.random.default_rng((seed, 2))
+    places, zips = earth_crops.table("places.npz"), us_zips.zips()
+    land = earth_crops.table("anchors.npz")
+    lived = [np.concatenate([places[k], zips[k]]) for k in ("lat", "lon")]
+    at = rng.integers(len(lived[0]), size=count * 2 // 3)
+    on = rng.integers(len(land["lat"]), size=count - len(at))
+    lat, lon = (
+        np.concatenate([there[at], land[key][on]]).astype(float)
+        for there, key in zip(lived, ("lat", "lon"), strict=True)
+    )
+    km = np.exp(rng.uniform(0.0, np.log(50.0), count))
+    angle = rng.uniform(0, 2 * np.pi, count)
+    degrees = np.rad2deg(km / splits.EARTH_RADIUS_KM)
+    lat = np.clip(lat + degrees * np.cos(angle), -90, 90)
+    narrow = np.maximum(np.cos(np.deg2rad(lat)), 1e-3)
+    lon = splits.wrap_lon(lon + degrees * np.sin(angle) / narrow)
+    return np.stack([lat, lon], 1).astype(np.float32)
+
+
+def fit_fine(folder: pathlib.Path, config: Any, teacher: Teacher) -> Any:
+    """Trains the network for GeoCLIP's finest capsule; returns its parameters.
+
+    Its targets are principal components. It starts from the capsule's own frequencies
+    and first layers, cut to its widths. Three in a hundred points, in whole squares,
+    are only measured.
+    """
+    fine, net = config.fine, config.towers.coords.net
+    at_n2 = draw_points(fine.points, config.seed + 1)
+    target_nc = teacher.embed(at_n2[:, 0], at_n2[:, 1], (fine.capsule,))
+    axis_cc, _ = principal(target_nc[: config.points], fine.channels)
+    target_nc = (target_nc @ axis_cc).astype(np.float32)
+    held_n = distill.held_out(at_n2[:, 0], at_n2[:, 1], 0.03, 2)
+    drawn_n = np.zeros(len(at_n2), bool)
+    lesson = distill.Lesson(at_n2[:, 0], at_n2[:, 1], target_nc, held_n, drawn_n)
+    alone = config.copy_and_resolve_references()
+    widths = tuple(net.widths)
+    with alone.unlocked():
+        alone.name, alone.dim = f"{config.name}-fine", fine.channels
+        alone.towers.coords.module = "student"
+        alone.towers.coords.net = {
+            "sigmas": (1.0,),  # the frequencies are given
+            "frequencies": net.frequencies,
+            "projection": "equal_earth",
+            "widths": widths,
+            "output": "raw",
+        }
+    start = teacher.start(fine.capsule, widths)
+    return distill.fit(folder, alone, lesson, start)["coords"]
+
+
+def build_level(plan: Plan, at_n2: np.ndarray, teacher: Teacher) -> Level:
+    """One map: principal components over the points of what is planned."""
+    index_rc, pixel_t2 = tiles(plan.degrees)
+    if plan.capsules:
+        capsules = tuple(plan.capsules)
+        found_nc, scale_c = (
+            teacher.embed(at_n2[:, 0], at_n2[:, 1], capsules),
+            np.ones(1),
+        )
+    else:
+        map_hwc = seen(plan.degrees, plan.blur)
+        found_nc = map_hwc[earth_crops.pixel(*at_n2.T, *map_hwc.shape[:2])]
+        scale_c = np.maximum(found_nc.std(0), 1e-6)
+    mean_c = found_nc.mean(0)
+    axis_cc, spread_c = principal((found_nc - mean_c) / scale_c, plan.channels)
+    step_c = spread_c / STEPS_A_DEVIATION
+    turn_cc = (axis_cc / np.broadcast_to(scale_c, mean_c.shape)[:, None]) / step_c
+    parts = []
+    for first in range(0, len(pixel_t2), CHUNK):
+        lat_t, lon_t = pixel_t2[first : first + CHUNK].T
+        if plan.capsules:
+            value_tc = teacher.embed(lat_t, lon_t, capsules)
+        else:
+            value_tc = map_hwc[earth_crops.pixel(lat_t, lon_t, *map_hwc.shape[:2])]
+        parts.append(np.clip(np.rint((value_tc - mean_c) @ turn_cc), -127, 127))
+    tiles_tc = np.concatenate(parts).astype(np.int8)
+    sea_t = open_sea(pixel_t2, plan.degrees)
+    tiles_tc[sea_t] = 0  # the mean of the points
+    return Level(tiles_tc, index_rc, step_c.astype(np.float32))
+
+
+def tiles(degrees: float) -> tuple[np.ndarray, np.ndarray]:
+    """Which tiles hold land: numbers int32 (r, c), and the centres of pixels (t, 2).
+
+    Tile 0 is the open sea, wherever there is no land. Raises ValueError: pixels of
+    `degrees` do not fill tiles.
+    """
+    sides = [(atlas.NORTH - atlas.SOUTH) / degrees, 360 / degrees, 6 / degrees]
+    if any(abs(x - round(x)) > 1e-9 for x in sides) or any(
+        round(x) % atlas.TILE for x in sides[:2]
+    ):
+        raise ValueError(
+            f"config.levels: degrees={degrees}; allowed: such as 0.125, 0.25, 0.5, 1, 3"
+        )
+    rows, columns = (round(x) // atlas.TILE for x in sides[:2])
+    cover = earth_crops.raster("landcover.png")
+    first, last = (
+        round((90 - edge) / 180 * len(cover)) for edge in (atlas.NORTH, atlas.SOUTH)
+    )
+    land_rc = mean_over(cover[first:last] != WATER, rows, columns) > 1e-9
+    index_rc = np.where(land_rc, np.cumsum(land_rc).reshape(land_rc.shape), 0)
+    row_t, column_t = (np.append(0, x) for x in np.nonzero(land_rc))
+    inside = np.arange(atlas.TILE)
+    row, column = np.broadcast_arrays(
+        row_t[:, None, None] * atlas.TILE + inside[:, None],
+        column_t[:, None, None] * atlas.TILE + inside,
+    )
+    lat = atlas.NORTH - (row.ravel() + 0.5) * degrees
+    lon = (column.ravel() + 0.5) * degrees - 180
+    return index_rc.astype(np.int32), np.stack([lat, lon], 1)
+
+
+def open_sea(pixel_t2: np.ndarray, degrees: float) -> np.ndarray:
+    """Pixels of tile 0, and of the edges: all longitudes meet at a pole."""
+    edge = atlas.NORTH - degrees, atlas.SOUTH + degrees
+    sea_t = (pixel_t2[:, 0] > edge[0]) | (pixel_t2[:, 0] < edge[1])
+    sea_t[: atlas.TILE**2] = True
+    return sea_t
+
+
+def seen(degrees: float, blur: float) -> np.ndarray:
+    """What is seen from above, means over pixels: float32 (height, width, 24).
+
+    Colours and their roughness (imagery), logarithm of night lights, greatest and least
+    vegetation index, shares of 17 land covers.
+    """
+    height, width = round(180 / degrees), round(360 / degrees)
+    image = earth_crops.raster("blue_marble.jpg").astype(np.float32) / 255
+    grey = image.mean(-1)
+    layers = [mean_over(image[..., c], height, width) for c in range(3)]
+    variance = mean_over(grey**2, height, width) - mean_over(grey, height, width) ** 2
+    layers.append(np.sqrt(np.maximum(variance, 0)))
+    night = earth_crops.raster("black_marble.jpg")[..., 0].astype(np.float32)
+    layers.append(mean_over(np.log1p(night), height, width))
+    for name in ("ndvi_max.png", "ndvi_min.png"):
+        layers.append(mean_over(earth_crops.raster(name) / 255.0, height, width))
+    cover = earth_crops.raster("landcover.png")
+    for kind in range(earth_crops.LAND_COVER_CLASSES):
+        layers.append(mean_over(cover == kind, height, width))
+    if blur:
+        mode = ("nearest", "wrap")
+        layers = [
+            scipy.ndimage.gaussian_filter(layer, blur / degrees, mode=mode)
+            for layer in layers
+        ]
+    return np.stack(layers, -1).astype(np.float32)
+
+
+def mean_over(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Means over the pixels of another raster, split pixels by their shares."""
+    for axis, count in ((0, height), (1, width)):
+        total = np.cumsum(image, axis, dtype=np.float64)
+        total = np.concatenate([np.zeros_like(total.take([0], axis)), total], axis)
+        edge = np.linspace(0, image.shape[axis], count + 1)
+        below = np.minimum(np.floor(edge).astype(int), image.shape[axis] - 1)
+        part = (edge - below).reshape((-1, 1) if axis == 0 else (1, -1))
+        at = total.take(below, axis) * (1 - part) + total.take(below + 1, axis) * part
+        image = np.diff(at, axis=axis) * (count / image.shape[axis])
+    return image.astype(np.float32)
+
+
+def principal(x_nc: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Axes of greatest variance, (c, count), and the deviations along them."""
+    x_nc = x_nc.astype(np.float64) - x_nc.mean(0)
+    value_c, axis_cc = np.linalg.eigh(x_nc.T @ x_nc / len(x_nc))
+    kept = slice(None, -count - 1, -1)
+    return axis_cc[:, kept], np.sqrt(np.maximum(value_c[kept], 1e-12))
+
+
+def assemble(
+    fine: Any,
+    plans: list[Plan],
+    levels: list[Level],
+    at_n2: np.ndarray,
+    config: Any,
+) -> dict[str, Any]:
+    """The parameters of atlas.Encoder.
+
+    Its head makes components of the fine network's last layer, gives steps of bytes
+    their size again, scales the parts (all of GeoCLIP is one part, the harmonics and
+    each other map are one) to the variances config asks for, and turns all by one
+    rotation. Numbers of the vector have mean 0 over the points.
+    """
+    net, fine = config.towers.coords.net, jax.tree.map(np.asarray, fine)
+    params = {f"tiles_{i}": level.tiles_tc for i, level in enumerate(levels)}
+    params |= {f"index_{i}": level.index_rc for i, level in enumerate(levels)}
+    params |= {k: v for k, v in fine.items() if k.startswith(("hidden", "freq"))}
+    to_fine = fine["head"]["kernel"] * fine["target_scale"]
+    blocks = [np.eye(net.levels**2 - 1), to_fine]
+    blocks += [np.diag(level.step_c) for level in levels]
+    straight = scipy.linalg.block_diag(*blocks)
+    width, dim = straight.shape
+    module = atlas.Encoder(
+        *(width, jax.numpy.float32, net.levels, net.frequencies, tuple(net.widths)),
+        maps=tuple(level.shape for level in levels),
+    )
+    same = {"kernel": np.eye(width), "bias": np.zeros(width)}
+    whole = jax.jit(module.apply)({"params": params | {"head": same}}, at_n2)
+    joined_nw = np.asarray(whole, np.float64)
+    weights = [config.weight, config.geoclip_weight]
+    weights += [plan.weight for plan in plans]
+    of_map = [1 if plan.capsules else 2 + i for i, plan in enumerate(plans)]
+    part_d = np.repeat([0, 1, *of_map], [block.shape[1] for block in blocks])
+    variance_d = (joined_nw @ straight).var(0)
+    for part in np.unique(part_d):
+        mine = part_d == part
+        straight[:, mine] *= weights[part] / np.sqrt(variance_d[mine].sum())
+    draw_dd = np.random.default_rng((config.seed, 4)).normal(size=(dim, dim))
+    kernel = straight @ np.linalg.qr(draw_dd)[0] * np.sqrt(dim)
+    bias = -joined_nw.mean(0) @ kernel
+    head = {"kernel": kernel.astype(np.float32), "bias": bias.astype(np.float32)}
+    return params | {"head": head}
+
+
+def write_workdir(out: pathlib.Path, config: Any, params: dict[str, Any]) -> None:
+    """A workdir of one checkpoint, which launch/export.py and evaluate.py read."""
+    workdir.check(out, config)
+    x = {"coords": np.zeros((1, 2), np.float32)}
+    example: Any = {"index": np.zeros(1, np.int32), "cell": np.zeros((1, 2), np.int32)}
+    example |= {"here": {"coords": np.ones(1, bool)}, "x": x}
+    mesh = sharding.make_mesh(devices=jax.local_devices()[:1])
+    state = train.prepare(config, mesh, example).init()
+    tower = jax.tree.map(jax.numpy.asarray, params)
+    state = dataclasses.replace(state, params={"coords": tower})
+    workdir.claim(out, config)
+    with contextlib.closing(checkpoint.Checkpoints(out / "checkpoints")) as saves:
+        saves.save(0, state)
+        saves.wait()
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    workdir.say(f"in {out}: config.json checkpoints/; {count:,} numbers")
