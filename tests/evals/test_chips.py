@@ -72,7 +72,8 @@ def test_what_is_wrong_with_a_sample_is_named(folder):
         chips.read(folder / "train_0", BANDS)
 
 
-def test_heads_on_colours_find_water_and_deserts(folder):
+def test_heads_on_colours_find_water_and_deserts(folder, monkeypatch):
+    monkeypatch.setattr(dense, "STEPS", 80)
     found = chips.read(folder, BANDS)
     z = {s: dense.lay(part.image, 32, dense.colours(4)) for s, part in found.items()}
     assert z["test"].shape == (4, 16, 16, 6)
