@@ -14,7 +14,7 @@ from unigeo_jax.data.datasets import earth_crops
 
 COLOURS = (
     *("#1f5fa8", "#d1495b", "#2e8b57", "#8a5fbf", "#c77700", "#3aa6a6", "#7a7a7a"),
-    *("#b03a8c", "#5a7d1a", "#444444"),
+    *("#b03a8c", "#5a7d1a", "#444444", "#9c6b4e", "#6fb7ff", "#e59fb0", "#b5b500"),
 )
 WATER = (236, 240, 244)
 
