@@ -30,7 +30,8 @@ h1{font-size:1.5em}h2{font-size:1.2em;margin-top:2em;border-bottom:1px solid #cc
 table{border-collapse:collapse;margin:.6em 0}td,th{padding:.25em .5em;text-align:right}
 th{font-weight:600}.heat td{min-width:3.6em;text-align:center}.none{color:#aab}
 .heat th small{display:block;color:#667}summary{font-weight:600;margin:.5em 0}
-.scroll{overflow-x:auto}.scroll .heat{font-size:.8em}.tasks td{border-top:1px solid #e4e8ee;white-space:nowrap}
+.scroll{overflow-x:auto}.scroll .heat{font-size:.8em}
+.tasks td{border-top:1px solid #e4e8ee;white-space:nowrap}
 .tasks small{color:#667;display:block}.best{background:#e5f3e8;font-weight:600}
 .leak{color:#a33}figure{display:inline-block;margin:.4em}figcaption{font-size:.9em}
 .seen td{text-align:center;vertical-align:top;max-width:190px;font-size:.85em}
