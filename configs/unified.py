@@ -6,6 +6,8 @@ python launch/train.py --config=configs/unified.py
   on `us_places`, where every place is a node of the mobility graph.
 python launch/train.py --config=configs/unified.py:data=earth
   on `earth`, where mobility is that of 305 US airports and lacking elsewhere.
+python launch/train.py --config=configs/unified.py:data=planet/1000000
+  on a synthetic planet of as many places (x pixels), computed as they are read.
 
 The street view of both is rendered from elevation and imagery; local flows of
 `us_places` are gravity-modelled.
@@ -16,7 +18,7 @@ from ml_collections import ConfigDict
 from configs import common, five_modal, mobclip
 
 # Columns of the field `demographics`, and (start, stop) of histograms among them.
-DEMOGRAPHICS = {"us_places": (5, ()), "earth": (46, ())}
+DEMOGRAPHICS = {"us_places": (5, ()), "earth": (46, ()), "planet": (8, ())}
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -30,8 +32,8 @@ def get_config(arg: str = "") -> ConfigDict:
     if args["tiny"]:
         common.shrink(config)
         config.towers = towers("mini", args["data"], width=16, views=1)
-        if config.data.name == "us_places":
-            config.data.name = "us_places/tiny"
+        small = {"us_places": "us_places/tiny", "planet": "planet/512"}
+        config.data.name = small.get(config.data.name, config.data.name)
     return config.lock()
 
 
@@ -40,6 +42,9 @@ def towers(size: str, data: str, width: int = 128, views: int = 1) -> dict:
     mini = size == "mini"
     five = five_modal.mini(width, views) if mini else five_modal.paper(size)
     columns, bins = DEMOGRAPHICS.get(data.partition("/")[0], (0, ()))
+    if data.startswith("planet/") and "x" in data:
+        pixels = int(data.partition("x")[2].partition("-")[0])
+        five["street"]["data"]["rows"] = 16 * max(1, pixels // 32)
     found = five | {"poi": mobclip.poi(width // 2 if mini else 256)}
     # A dataset of one's own: give --config.towers.demographics.data.width.
     found["demographics"] = mobclip.demographics(columns or 1, bins)

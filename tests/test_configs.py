@@ -70,7 +70,7 @@ def test_mobclip_without_mobility_contrasts_all_others():
     assert config.loss.pairs == "all_to_all"
 
 
-@pytest.mark.parametrize("data", ["us_places/tiny", "earth/tiny"])
+@pytest.mark.parametrize("data", ["us_places/tiny", "earth/tiny", "planet/512"])
 def test_unified_traces_a_step_of_eight_towers(data, data_dir):
     config: Any = unified.get_config(f"data={data}")
     assert len(config.towers) == 8

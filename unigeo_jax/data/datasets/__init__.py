@@ -209,6 +209,15 @@ def find(name: str, data_dir=None) -> pathlib.Path:
     )
 
 
+def _computed(name: str, folder: pathlib.Path, split: str, fields: Any) -> Any:
+    """Records of a dataset of this package that computes them; None of any other."""
+    dataset = name.partition("/")[0]
+    if dataset not in builders():
+        return None
+    module = importlib.import_module(f"{__name__}.{dataset}")
+    return module.records(folder, split, fields) if hasattr(module, "records") else None
+
+
 @functools.cache
 def builders() -> tuple[str, ...]:
     """Names of the datasets this package can build: files here with `build`."""
@@ -234,7 +243,8 @@ def load(
       ValueError: unknown dataset, split or field; the message says what is allowed.
     """
     folder = find(name, data_dir)
-    source = Records(folder, name, split, fields)
+    source: Any = _computed(name, folder, split, fields)
+    source = source or Records(folder, name, split, fields)
     path = folder / f"index-{split}.npz"
     if not path.is_file():
         raise ValueError(f"dataset {name}: {path} is missing; make the dataset again")
