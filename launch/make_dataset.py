@@ -11,8 +11,10 @@ are such: id, cell, split, region, time (ISO 8601), text, poi (a line each: kind
 km, parted by tabs), aerial and street (paths of images; in CSV several parted by
 semicolons), node (number in --edges), demographics (a list), columns named by
 --demographics. A raster named aerial, night or dsm (heights in metres) feeds the tower
-of that name; any other name is a tower of bands. What is wrong with a row is in
-report.txt, with its number; such rows are dropped or masked within --max_bad.
+of that name; any other name is a tower of bands. --raster NAME=column:COLUMN cuts each
+place out of a GeoTIFF of its own, whose path the table names (launch/convert.py). What
+is wrong with a row is in report.txt, with its number; such rows are dropped or masked
+within --max_bad.
 
 Killed, the same command goes on where it was. Exit codes: 0 done, 1 error, 2 usage,
 3 too many bad rows.
@@ -30,7 +32,7 @@ from launch import errors
 PLACES = flags.DEFINE_string("places", None, "CSV, Parquet or GeoParquet file.")
 OUT = flags.DEFINE_string("out", None, "Folder of the datasets.")
 NAME = flags.DEFINE_string("name", None, "Name of the dataset.")
-RASTER = flags.DEFINE_multi_string("raster", [], "NAME=FILE: GeoTIFF, COG, VRT.")
+RASTER = flags.DEFINE_multi_string("raster", [], "NAME=FILE or NAME=column:COLUMN.")
 METRES = flags.DEFINE_multi_string("metres", [], "NAME=METRES a side of its chips.")
 SIZE = flags.DEFINE_multi_string("size", [], "NAME=PIXELS a side of its chips (64).")
 BANDS = flags.DEFINE_multi_string("bands", [], "NAME=4,3,2: bands, from 1; all.")

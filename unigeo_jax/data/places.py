@@ -96,12 +96,19 @@ def build(
             f" {', '.join(datasets.builders())}"
         )
     found = problems.Problems()
+    own = [s.path for s in options.sources if s.path.startswith(rasters.COLUMN)]
     places, rows = table.read(
-        path, found, demographics=options.demographics, template=options.text
+        path,
+        found,
+        demographics=options.demographics,
+        template=options.text,
+        files=[name.removeprefix(rasters.COLUMN) for name in own],
     )
-    opened = [rasters.Raster(source) for source in options.sources]
+    images = pathlib.Path(options.images or path.parent)
+    opened = [rasters.open_first(s, places, images) for s in options.sources]
     options = dataclasses.replace(options, sources=tuple(r.source for r in opened))
-    places = rasters.drop_swapped(places, opened, found)
+    shared = [r for r in opened if r.source.path not in own]
+    places = rasters.drop_swapped(places, shared, found)
     _join_photos(places, options)
     report: dict[str, Any] = {"table": path.name, "rows": rows}
     root.mkdir(parents=True, exist_ok=True)

@@ -22,6 +22,7 @@ from unigeo_jax.data import images, splits
 
 MAX_BYTES = 64_000_000
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
+FORMS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tif"}
 QUALITY = 92
 _PLAIN = ("RGB", "L", "P", "RGBA", "LA", "1")
 _TURNED = 0x0112  # EXIF: orientation
@@ -84,6 +85,27 @@ def decode(data: bytes) -> tuple[np.ndarray, list[str]]:
         raise Unusable(f"no {'/'.join(images.FORMATS)} image") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise Unusable("damaged") from error
+
+
+def header(data: bytes) -> str:
+    """Suffix of an image's format, read from its header only.
+
+    Raises:
+      Unusable: no image, too many pixels, too many bytes.
+    """
+    if len(data) > MAX_BYTES:
+        raise Unusable(f"more than {MAX_BYTES} bytes")
+    try:
+        with _open(io.BytesIO(data)) as image:
+            if image.width * image.height > images.MAX_PIXELS:
+                raise Unusable(f"more than {images.MAX_PIXELS} pixels")
+            return FORMS[image.format or ""]
+    except Unusable:
+        raise
+    except PIL.Image.DecompressionBombError as error:
+        raise Unusable(f"more than {images.MAX_PIXELS} pixels") from error
+    except (OSError, SyntaxError, ValueError, EOFError, KeyError) as error:
+        raise Unusable(f"no {'/'.join(images.FORMATS)} image") from error
 
 
 def _open(file: Any) -> PIL.Image.Image:

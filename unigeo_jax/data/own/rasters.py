@@ -23,6 +23,7 @@ import numpy as np
 
 from unigeo_jax.data.own import problems
 
+COLUMN = "column:"  # path of a source: the table names a file for every place
 STRAIGHT = 0.05
 LEAST_VALID = 0.5  # of a chip's pixels, else the place has none
 # WGS 84: metres a degree of latitude and of longitude, to 0.01 %.
@@ -31,11 +32,12 @@ A, E2 = 6378137.0, 0.00669437999014
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What is cut. metres, size 0: the raster's own resolution, DEFAULT_SIZE pixels.
+    """What is cut. metres 0: the raster's own resolution.
 
-    bands: numbers from 1, () = all. nodata: where the file does not say; None = as it
-    says. low, high: values that become 0 and 255 in pictures; equal: 2nd and 98th
-    percentile.
+    path: a file, or "column:NAME", a column with a file for every place, all of them
+    like that of the first. bands: numbers from 1, () = all. nodata: where the file
+    does not say; None = as it says. low, high: values that become 0 and 255 in
+    pictures; equal: 2nd and 98th percentile.
     """
 
     name: str
@@ -101,6 +103,9 @@ class Raster:
         if source.low == source.high:
             low, high = self._percentiles()
             self.source = dataclasses.replace(self.source, low=low, high=high)
+
+    def close(self) -> None:
+        self._file.close()
 
     def about(self) -> dict[str, Any]:
         """What the data card says of it."""
@@ -292,6 +297,62 @@ def drop_swapped(
         row = places[number]["row"]
         found.add(row, "lat", "lat and lon swapped?", problems.DROPPED, what)
     return [p for p, out in zip(places, bad, strict=True) if not out]
+
+
+def open_first(
+    source: Source, places: list[dict[str, Any]], root: pathlib.Path
+) -> Raster:
+    """Open a source; of one with a file for every place the first that can be read.
+
+    Raises:
+      ValueError: what `Raster` raises, or no place has a file.
+    """
+    if not source.path.startswith(COLUMN):
+        return Raster(source)
+    last: Exception | None = None
+    for place in places:
+        try:
+            file = inside(root, place[source.path])
+            found = Raster(dataclasses.replace(source, path=file))
+        except ValueError as error:
+            last = error
+            continue
+        found.source = dataclasses.replace(found.source, path=source.path)
+        return found
+    raise ValueError(
+        f"raster {source.name}: no place has a file in column"
+        f" {source.path.removeprefix(COLUMN)} that can be read ({last})"
+    )
+
+
+def cut_files(
+    like: Source, places: list[dict[str, Any]], root: pathlib.Path
+) -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
+    """What `Raster.cut` yields, out of a file for every place.
+
+    A file that cannot be read, or of other bands, gives "file: " and why.
+    """
+    none = np.zeros(0), np.zeros(0, bool)
+    for place in places:
+        if not place[like.path]:
+            yield *none, "outside"
+            continue
+        try:
+            file = inside(root, place[like.path])
+            raster = Raster(dataclasses.replace(like, path=file))
+        except ValueError as error:
+            yield *none, f"file: {error}"
+            continue
+        yield next(raster.cut(np.array([place["lat"]]), np.array([place["lon"]])))
+        raster.close()
+
+
+def inside(root: pathlib.Path, path: str) -> str:
+    """A path below `root`; ValueError for one that is not."""
+    full = (root / path).resolve()
+    if not path or not full.is_relative_to(root.resolve()):
+        raise ValueError(f"{path!r} is not below the folder of images (--images)")
+    return str(full)
 
 
 def fingerprint(path: str) -> str:

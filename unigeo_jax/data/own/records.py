@@ -81,7 +81,10 @@ class Maker:
         self._root = pathlib.Path(self.job["root"])
         self._table = pyarrow.parquet.read_table(folder / PLACES)
         sources = [rasters.Source(**given) for given in self.job["sources"]]
-        self._rasters = [rasters.Raster(source) for source in sources]
+        self._rasters = [
+            (s, None if s.path.startswith(rasters.COLUMN) else rasters.Raster(s))
+            for s in sources
+        ]
         self._reset()
 
     def _reset(self) -> None:
@@ -126,8 +129,12 @@ class Maker:
         for name in self.job["photos"]:
             make = functools.partial(self._photo, name)
             columns[name] = [make(place) for place in places]
-        for raster in self._rasters:
-            columns[raster.source.name] = self._chips(raster, places, lat_i, lon_i)
+        for source, raster in self._rasters:
+            if raster is None:
+                cut = rasters.cut_files(source, places, self._root)
+            else:
+                cut = raster.cut(lat_i, lon_i)
+            columns[source.name] = self._chips(source, places, cut)
         return columns
 
     def _times(self, places: list[Place]) -> Columns:
@@ -185,15 +192,19 @@ class Maker:
         self._tally.add(name, pixels[::4, ::4].reshape(-1, pixels.shape[-1]))
 
     def _chips(
-        self, raster: rasters.Raster, places: list[Place], lat_i, lon_i
+        self,
+        source: rasters.Source,
+        places: list[Place],
+        cut: Iterator[tuple[np.ndarray, np.ndarray, str]],
     ) -> np.ndarray | list[bytes]:
         """A raster's chips as they are stored."""
-        name, out = raster.source.name, []
-        for place, (chip, valid, why) in zip(
-            places, raster.cut(lat_i, lon_i), strict=True
-        ):
+        name, out = source.name, []
+        for place, (chip, valid, why) in zip(places, cut, strict=True):
             if why:
-                self._tally.seen(f"{name}-{why}")
+                kind, _, what = why.partition(": ")
+                self._tally.seen(f"{name}-{kind}")
+                if what:
+                    self._found.add(place["row"], name, "no chip", "masked", what)
                 if why == "nodata":
                     kind = "no data in most of the chip"
                     self._found.add(place["row"], name, kind, problems.ABSENT)
@@ -201,7 +212,7 @@ class Maker:
                 continue
             self._tally.seen(name)
             if name in PICTURES:
-                pixels = rasters.picture(chip, valid, raster.source)
+                pixels = rasters.picture(chip, valid, source)
                 if pixels.shape[-1] != PICTURES[name]:
                     pixels = np.repeat(pixels[..., :1], PICTURES[name], -1)
                 self._tally.add(name, pixels.reshape(-1, pixels.shape[-1]))

@@ -64,6 +64,7 @@ def read(
     *,
     demographics: Sequence[str] = (),
     template: str = "",
+    files: Sequence[str] = (),
 ) -> tuple[list[Place], int]:
     """Read all rows that can be used, in an order that is theirs, and count all rows.
 
@@ -73,17 +74,18 @@ def read(
       found: takes what is wrong.
       demographics: columns of numbers, kept as one list.
       template: text with {column} in it; "" = the column text, where there is one.
+      files: columns of a raster's path; `column:NAME` of a place.
 
     Raises:
       ValueError: what `columns_of` refuses, a column that is not there, no usable row.
     """
     names = columns_of(path)
-    used = [*demographics, *re.findall(r"\{(\w+)\}", template)]
+    used = [*demographics, *files, *re.findall(r"\{(\w+)\}", template)]
     if missing := sorted(set(used) - set(names)):
         raise ValueError(
             f"{path}: no column {', '.join(missing)}; there are {', '.join(names)}"
         )
-    parse = _parser(names, demographics, template, found)
+    parse = _parser(names, demographics, template, files, found)
     places, count = [], 0
     for row, values in _rows(path, names, found):
         count = row + 1
@@ -150,13 +152,14 @@ def _parser(
     names: list[str],
     demographics: Sequence[str],
     template: str,
+    files: Sequence[str],
     found: problems.Problems,
 ) -> Callable[[int, dict[str, Any]], Place | None]:
     """A function that makes a Place of a row, or None."""
     lat_name = next((n for n in LAT if n in names), "")
     lon_name = next((n for n in LON if n in names), "")
     texts = [n for n in TEXTS if n in names and not (n == "text" and template)]
-    paths = [n for n in PATHS if n in names]
+    paths = [n for n in PATHS if n in names and n not in files]
 
     def parse(row: int, values: dict[str, Any]) -> Place | None:
         def text(name: str) -> str:
@@ -176,6 +179,8 @@ def _parser(
             place["text"] = re.sub(r"\{(\w+)\}", lambda m: text(m[1]), template)
         for name in paths:
             place[name] = _paths(row, name, values[name], found)
+        for name in files:
+            place[f"column:{name}"] = text(name).strip()
         if "node" in names:
             node = number(values["node"])
             place["node"] = int(node) if node == node and node >= 0 else -1
