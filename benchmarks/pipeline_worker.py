@@ -1,0 +1,92 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the processes of benchmarks/pipeline.py do: limits, and PyTorch's side."""
+
+import json
+import pathlib
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+SIDE, SHIFT = 224, 16  # what is cut out of 256 pixels, as configs/own.py does
+TILE, TILE_SHIFT = 56, 4  # out of 64 pixels of heights
+DSM = {"size": TILE, "shift": TILE_SHIFT, "symmetry": True}
+
+
+def decode(data: list[bytes], turns: int, job: dict) -> None:
+    """The limit of reading: every JPEG decoded once a turn, nothing else."""
+    import simplejpeg
+
+    del job
+    for number in range(turns):
+        simplejpeg.decode_jpeg(data[number % len(data)], "RGB")
+
+
+def code(data: list[bytes], turns: int, job: dict) -> None:
+    """The limit of building: JPEG decoded and encoded, heights read and packed."""
+    import simplejpeg
+
+    from unigeo_jax.data.own import rasters
+
+    raster = rasters.Raster(rasters.Source("dsm", job["raster"], bands=(1,)))
+    at = np.array(job["at"])
+    lat, lon = at[np.arange(turns) % len(at)].T
+    chips = raster.cut(lat, lon)
+    for number in range(turns):
+        pixels = simplejpeg.decode_jpeg(data[number % len(data)], "RGB")
+        simplejpeg.encode_jpeg(pixels, 92, "RGB", "420")
+        next(chips)[0].astype(np.float32).tobytes()
+
+
+class Torch:
+    """A map-style dataset: file opened, decoded, cut, turned; heights likewise."""
+
+    def __init__(self, folder: str, places: int, decoder: str) -> None:
+        self._files = sorted(map(str, pathlib.Path(folder).glob("images/*.jpg")))
+        self._heights = np.load(f"{folder}/heights.npy", mmap_mode="r")
+        self._places, self._decoder = places, decoder
+
+    def __len__(self) -> int:
+        return self._places
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        import simplejpeg
+        import torch
+        from PIL import Image
+
+        from unigeo_jax.modalities import aerial, dsm
+
+        rng = np.random.default_rng(number)
+        file = number % len(self._files)
+        if self._decoder == "pillow":
+            with Image.open(self._files[file]) as image:
+                pixels = np.asarray(image.convert("RGB"))
+        else:
+            data = pathlib.Path(self._files[file]).read_bytes()
+            pixels = simplejpeg.decode_jpeg(data, "RGB")
+        pixels = aerial.square(pixels, rng, SIDE, SHIFT, True)
+        rng = np.random.default_rng(number)
+        tile = dsm.read({"dsm": self._heights[file]}, rng, **DSM)
+        return {
+            "aerial": torch.from_numpy(np.ascontiguousarray(pixels)),
+            "dsm": torch.from_numpy(np.asarray(tile)),
+            "coords": torch.zeros(2),
+        }
+
+
+def serve() -> None:
+    """A line {"what", "turns"} in, the seconds out; the first is a warm-up."""
+    job = json.loads(sys.stdin.readline())
+    data = [pathlib.Path(p).read_bytes() for p in job["files"]]
+    print("ready", flush=True)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        began = time.perf_counter()
+        globals()[asked["what"]](data, asked["turns"], job)
+        print(time.perf_counter() - began, flush=True)
+
+
+if __name__ == "__main__":
+    serve()
