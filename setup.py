@@ -71,6 +71,7 @@ EXTRAS = {
     "cuda": ["jax[cuda12]"],
     "geo": [
         *("geopandas>=1.0", "pandas>=2.2", "pyarrow>=17", "rasterio>=1.4"),
+        *("fsspec>=2024.6", "h5py>=3.11"),
         *("tifffile>=2024.8", "imagecodecs>=2024.9"),
     ],
     "peers": [

@@ -14,7 +14,7 @@ semicolons), node (number in --edges), demographics (a list), columns named by
 of that name; any other name is a tower of bands. --raster NAME=column:COLUMN cuts each
 place out of a GeoTIFF of its own, whose path the table names (launch/convert.py). What
 is wrong with a row is in report.txt, with its number; such rows are dropped or masked
-within --max_bad.
+within --max_bad. Table, images and rasters may lie behind addresses (s3://, https://).
 
 Killed, the same command goes on where it was. Exit codes: 0 done, 1 error, 2 usage,
 3 too many bad rows.
@@ -53,7 +53,7 @@ EDGES = flags.DEFINE_string("edges", "", "Parquet: origin, destination, weight."
 SPLIT = flags.DEFINE_string(
     "split",
     "blocked:0.1",
-    "random, blocked:DEGREES, h3:RESOLUTION, region, time or column.",
+    "random, blocked:DEGREES, s2:LEVEL, h3:RESOLUTION, region, time or column.",
 )
 SHARES = flags.DEFINE_list("shares", ["0.1", "0.1"], "Of val and test.")
 BUFFER_M = flags.DEFINE_float(
@@ -64,6 +64,12 @@ BUFFER_M = flags.DEFINE_float(
 OVERLAP = flags.DEFINE_bool("allow_overlap", False, "Chips may overlap across splits.")
 MAX_BAD = flags.DEFINE_float("max_bad", 0.01, "Share of rows that may be bad.", 0, 1)
 SHARD = flags.DEFINE_integer("shard", 1024, "Places a file.", 1)
+RUNNER = flags.DEFINE_string(
+    "runner",
+    "",
+    "Of Apache Beam, with its options: 'DirectRunner --direct_num_workers=2'. --out and"
+    " all inputs have to lie where its workers find them.",
+)
 WORKERS = flags.DEFINE_integer("workers", 2, "Processes; 0: this one.", 0)
 
 
@@ -150,7 +156,7 @@ def options():
         **{"photo_table": PHOTO_TABLE.value, "photo_m": PHOTO_M.value},
         **{"edges": EDGES.value, "split": SPLIT.value, "shares": (val, test)},
         **{"buffer_m": BUFFER_M.value, "overlap": OVERLAP.value},
-        **{"max_bad": MAX_BAD.value, "shard": SHARD.value},
+        **{"max_bad": MAX_BAD.value, "shard": SHARD.value, "runner": RUNNER.value},
     )
 
 

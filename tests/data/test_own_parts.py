@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tests.geotiffs import write_raster
-from unigeo_jax.data.own import photos, problems, rasters, table
+from unigeo_jax.data import splits
+from unigeo_jax.data.own import division, photos, problems, rasters, table
 
 rasterio = pytest.importorskip("rasterio")
 warp = pytest.importorskip("rasterio.warp")
@@ -69,3 +70,37 @@ def test_geoparquet_points_are_places(tmp_path):
         (1.0, 7.5),
         (2.0, 7.5),
     }
+
+
+def test_s2_cells_are_those_of_s2():
+    s2sphere = pytest.importorskip("s2sphere")
+    rng = np.random.default_rng(0)
+    lat = np.rad2deg(np.arcsin(rng.uniform(-1, 1, 300)))
+    lon = rng.uniform(-180, 180, 300)
+    for level in (0, 4, 10, 20):
+        found = splits.s2_cells(lat, lon, level)
+        for at, cell in zip(zip(lat, lon, strict=True), found, strict=True):
+            point = s2sphere.LatLng.from_degrees(*at)
+            face, i, j, _ = s2sphere.CellId.from_lat_lng(point).to_face_ij_orientation()
+            assert cell.tolist() == [face, i >> (30 - level), j >> (30 - level)]
+
+
+def test_s2_cells_of_known_places():
+    """Face, i and j at level 8, as the package s2sphere 0.2.5 gives them."""
+    lat = [48.8584, -33.8568, 40.6892, 90.0, 0.0]
+    lon = [2.2945, 151.2153, -74.0445, 0.0, 180.0]
+    expected = [[2, 12, 121], [3, 232, 47], [4, 10, 174], [2, 128, 128], [3, 128, 127]]
+    np.testing.assert_array_equal(splits.s2_cells(lat, lon, 8), expected)
+
+
+def test_a_split_by_s2_holds_out_whole_cells():
+    lat, lon = np.random.default_rng(0).uniform(0, 2, (2, 400))
+    rows = [
+        {"id": str(i), "lat": a, "lon": b}
+        for i, (a, b) in enumerate(zip(lat, lon, strict=True))
+    ]
+    split, group = division.assign("s2:8", rows, (0.1, 0.1))
+    assert {len(set(split[group == g])) for g in set(group)} == {1}
+    assert set(split) == {"train", "val", "test"} and len(set(group)) > 20
+    with pytest.raises(ValueError, match=r"allowed: .*s2:<level>"):
+        division.groups("s2:31", rows)

@@ -320,3 +320,19 @@ def test_a_subset_of_the_towers_trains_and_evaluates(built, monkeypatch, tmp_pat
     assert int(state.step) == 2
     tables = json.loads((tmp_path / "run" / "eval" / "2.json").read_text())
     assert set(tables) == {"val", "test"} and "five->coords" in tables["test"]
+
+
+@pytest.mark.slow
+def test_apache_beam_makes_the_same_bytes(built, world, tmp_path):
+    pytest.importorskip("apache_beam")
+    chosen = options(world, runner="DirectRunner")
+    again = places.build(world / "places.csv", tmp_path, "mine", chosen, 0)
+    assert again.name == built.name
+    assert hashes(again) == hashes(built)
+
+
+def test_without_apache_beam_a_runner_is_refused(world, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    with pytest.raises(ValueError, match=r"--runner needs Apache Beam"):
+        chosen = options(world, runner="DirectRunner")
+        places.build(world / "places.csv", tmp_path, "mine", chosen, 0)

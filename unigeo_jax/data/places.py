@@ -29,6 +29,7 @@ from unigeo_jax.data.own import (
     problems,
     rasters,
     records,
+    remote,
     shards,
     statistics,
     table,
@@ -53,6 +54,7 @@ class Options:
     and test. buffer_m: training places so near a held-out one are dropped; -1 = as
     far as chips overlap, for blocked rules. overlap: chips may overlap across splits.
     max_bad: share of rows that may be dropped or masked. shard: places a file.
+    runner: of Apache Beam with its options, "" = processes of this machine.
     """
 
     sources: tuple[rasters.Source, ...] = ()
@@ -72,6 +74,7 @@ class Options:
     overlap: bool = False
     max_bad: float = 0.01
     shard: int = 1024
+    runner: str = ""
 
 
 def build(
@@ -89,12 +92,16 @@ def build(
       problems.OverBudget: more bad rows than allowed. The report is written first.
     """
     began = time.monotonic()
-    path, root = pathlib.Path(path), pathlib.Path(out).expanduser() / name
+    root = pathlib.Path(out).expanduser() / name
+    images = options.images or options.photos or _folder(path, options)
     if not re.fullmatch(r"\w[\w.-]*", name) or name in datasets.builders():
         raise ValueError(
             f"--name: got {name!r}; allowed: letters, digits, _ . -, and not"
             f" {', '.join(datasets.builders())}"
         )
+    if remote.is_remote(path):
+        path = remote.fetch(os.fspath(path), root / ".remote")
+    path = pathlib.Path(path)
     found = problems.Problems()
     own = [s.path for s in options.sources if s.path.startswith(rasters.COLUMN)]
     places, rows = table.read(
@@ -104,7 +111,6 @@ def build(
         template=options.text,
         files=[name.removeprefix(rasters.COLUMN) for name in own],
     )
-    images = pathlib.Path(options.images or path.parent)
     opened = [rasters.open_first(s, places, images) for s in options.sources]
     options = dataclasses.replace(options, sources=tuple(r.source for r in opened))
     shared = [r for r in opened if r.source.path not in own]
@@ -116,7 +122,7 @@ def build(
         found.check(rows, options.max_bad)
         places, counts, split = _divide(places, options)
         report["splits"] = split
-        job = _job(path, name, places, counts, opened, options)
+        job = _job(images, name, places, counts, opened, options)
         folder = root / job["version"]
         if (folder / shards.DATASET_INFO).is_file():
             return folder
@@ -130,6 +136,14 @@ def build(
         card.write_report(root, report)
         raise
     return folder
+
+
+def _folder(path: str | os.PathLike[str], options: Options) -> str:
+    """Where images are that are named relative to a table, a folder or an address."""
+    listed = options.photo_table or os.fspath(path)
+    return (
+        remote.parent(listed) if remote.is_remote(listed) else os.path.dirname(listed)
+    )
 
 
 def _join_photos(places: list[table.Place], options: Options) -> None:
@@ -168,7 +182,7 @@ def _divide(
     chip = max([s.metres for s in options.sources], default=0.0)
     metres = options.buffer_m
     if metres < 0:
-        blocked = options.split.partition(":")[0] in ("blocked", "h3", "region")
+        blocked = options.split.partition(":")[0] in ("blocked", "s2", "h3", "region")
         metres = chip if blocked and not options.overlap else 0.0
     dropped = division.buffer(lat_n, lon_n, split_n, metres)
     cell_n = records.cells(places, lat_n, lon_n)
@@ -201,7 +215,7 @@ def _divide(
 
 
 def _job(
-    path: pathlib.Path,
+    root: str,
     name: str,
     places: list[table.Place],
     counts: dict[str, int],
@@ -221,9 +235,6 @@ def _job(
     taken = [n for n in sizes if n in columns]
     if twice := sorted({n for n in [*given, *taken] if [*given, *taken].count(n) > 1}):
         raise ValueError(f"{', '.join(twice)}: given twice, as rasters or columns")
-    root = options.images or options.photos or str(path.parent)
-    if options.photo_table and not options.images:
-        root = str(pathlib.Path(options.photo_table).parent)
     figures = [len(p["demographics"]) for p in places if p.get("demographics")]
     job = {
         **{"format": FORMAT, "name": name, "splits": counts},
@@ -242,7 +253,9 @@ def _job(
     number = shards.digest([plain, marks, parts], table.digest_of(places))
     version = f"{FORMAT}.0.{int(number[:7], 16)}"
     job["sources"] = [s | {"path": _absolute(s["path"])} for s in job["sources"]]
-    return job | {"version": version, "root": str(pathlib.Path(root).resolve())}
+    if not remote.is_remote(root):
+        root = str(pathlib.Path(root).resolve())
+    return job | {"version": version, "root": root}
 
 
 def _absolute(path: str) -> str:
@@ -287,6 +300,9 @@ def _make(
         progress.add(shard.stop - shard.start)
 
     planned = shards.plan(job["name"], counts, options.shard)
+    if options.runner:
+        workers.run_beam(RECORDS, folder, planned, options.runner)
+        processes = 0  # what is there is read, what is missing made here
     workers.run(RECORDS, folder, planned, processes, done)
     return folder
 

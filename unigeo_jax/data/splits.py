@@ -40,6 +40,32 @@ def cell_ids(lat_i, lon_i) -> np.ndarray:
     return (row_i * 1440 + np.floor((lon_i + 180) * 4)).astype(np.int64)
 
 
+def s2_cells(lat_i, lon_i, level: int) -> np.ndarray:
+    """Face, i and j of the S2 cell of each place: int64 (i, 3), level 0 to 30.
+
+    Cells of one level have areas within a factor of two of each other. Source: the
+    quadratic projection of S2 (https://s2geometry.io); i and j count a face's columns
+    and rows, without the order along its curve.
+    """
+    at_i3 = unit_vectors(lat_i, lon_i)
+    axis_i = np.abs(at_i3).argmax(-1)
+    row_i = np.arange(len(at_i3))
+    w_i = at_i3[row_i, axis_i]
+    face_i = axis_i + 3 * (w_i < 0)
+    x_i, y_i, z_i = (at_i3 / w_i[:, None]).T
+    sides = [(y_i, z_i), (-x_i, z_i), (-x_i, -y_i), (z_i, y_i), (z_i, -x_i)]
+    sides.append((-y_i, -x_i))
+    out_i3 = np.empty((len(at_i3), 3), np.int64)
+    out_i3[:, 0] = face_i
+    for column in range(2):
+        u_i = np.choose(face_i, [side[column] for side in sides])
+        root_i = 0.5 * np.sqrt(1 + 3 * np.abs(u_i))
+        s_i = np.where(u_i >= 0, root_i, 1 - root_i)
+        last = (1 << level) - 1
+        out_i3[:, 1 + column] = np.clip(np.floor(s_i * (last + 1)), 0, last)
+    return out_i3
+
+
 def hash64(texts) -> np.ndarray:
     """Hash strings: the first 8 bytes, big-endian, of SHA-256, as uint64 (i,)."""
     digests = b"".join(hashlib.sha256(text.encode()).digest()[:8] for text in texts)

@@ -17,7 +17,7 @@ import scipy.spatial
 from unigeo_jax.data import splits
 
 SPLITS = ("train", "val", "test")
-RULES = "random, blocked:<degrees>, h3:<resolution>, region, time, column"
+RULES = "random, blocked:<degrees>, s2:<level>, h3:<resolution>, region, time, column"
 SALT = "own-1"
 
 
@@ -44,6 +44,10 @@ def groups(rule: str, places: Sequence[dict[str, Any]]) -> list[str]:
     if kind == "h3" and 0 <= _number(value) <= 15:
         level = int(value)
         return [h3.latlng_to_cell(p["lat"], p["lon"], level) for p in places]
+    if kind == "s2" and value.isdigit() and int(value) <= 30:
+        lat_i, lon_i = ([p[k] for p in places] for k in ("lat", "lon"))
+        cells_i3 = splits.s2_cells(lat_i, lon_i, int(value)).tolist()
+        return ["/".join(map(str, cell)) for cell in cells_i3]
     if kind in ("region", "time") and not value:
         missing = [p["row"] for p in places if not p.get(kind)]
         if missing:

@@ -19,8 +19,10 @@ import scipy.spatial
 import simplejpeg
 
 from unigeo_jax.data import images, splits
+from unigeo_jax.data.own import remote
 
 MAX_BYTES = 64_000_000
+OUTSIDE = "outside of the folder of images (--images)"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
 FORMS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tif"}
 QUALITY = 92
@@ -32,15 +34,18 @@ class Unusable(ValueError):
     """An image file that is masked; the message says why, in few words."""
 
 
-def load(root: pathlib.Path, path: str) -> bytes:
-    """Bytes of a file below `root`.
+def load(root: str, path: str) -> bytes:
+    """Bytes of a file below `root`, a folder or an address.
 
     Raises:
       Unusable: outside of root, missing, not a file, or too large.
     """
-    full = (root / path).resolve()
-    if not full.is_relative_to(root.resolve()):
-        raise Unusable("outside of the folder of images (--images)")
+    if remote.is_remote(root):
+        return _load_remote(root, path)
+    folder = pathlib.Path(root).resolve()
+    full = (folder / path).resolve()
+    if not full.is_relative_to(folder):
+        raise Unusable(OUTSIDE)
     try:
         if not full.is_file():
             raise Unusable("no such file")
@@ -49,6 +54,18 @@ def load(root: pathlib.Path, path: str) -> bytes:
         return full.read_bytes()
     except OSError as error:
         raise Unusable(f"cannot be read ({error.strerror})") from error
+
+
+def _load_remote(root: str, path: str) -> bytes:
+    try:
+        data = remote.read(remote.below(root, path), MAX_BYTES)
+    except ValueError as error:
+        raise Unusable(OUTSIDE) from error
+    except FileNotFoundError as error:
+        raise Unusable("no such file") from error
+    if len(data) > MAX_BYTES:
+        raise Unusable(f"more than {MAX_BYTES} bytes")
+    return data
 
 
 def decode(data: bytes) -> tuple[np.ndarray, list[str]]:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from unigeo_jax.data.own import problems
+from unigeo_jax.data.own import problems, remote
 
 COLUMN = "column:"  # path of a source: the table names a file for every place
 STRAIGHT = 0.05
@@ -299,9 +299,7 @@ def drop_swapped(
     return [p for p, out in zip(places, bad, strict=True) if not out]
 
 
-def open_first(
-    source: Source, places: list[dict[str, Any]], root: pathlib.Path
-) -> Raster:
+def open_first(source: Source, places: list[dict[str, Any]], root: str) -> Raster:
     """Open a source; of one with a file for every place the first that can be read.
 
     Raises:
@@ -326,7 +324,7 @@ def open_first(
 
 
 def cut_files(
-    like: Source, places: list[dict[str, Any]], root: pathlib.Path
+    like: Source, places: list[dict[str, Any]], root: str
 ) -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
     """What `Raster.cut` yields, out of a file for every place.
 
@@ -347,10 +345,13 @@ def cut_files(
         raster.close()
 
 
-def inside(root: pathlib.Path, path: str) -> str:
-    """A path below `root`; ValueError for one that is not."""
-    full = (root / path).resolve()
-    if not path or not full.is_relative_to(root.resolve()):
+def inside(root: str, path: str) -> str:
+    """A path below `root`, a folder or an address; ValueError for one that is not."""
+    if remote.is_remote(root):
+        return remote.below(root, path)
+    folder = pathlib.Path(root).resolve()
+    full = (folder / path).resolve()
+    if not path or not full.is_relative_to(folder):
         raise ValueError(f"{path!r} is not below the folder of images (--images)")
     return str(full)
 

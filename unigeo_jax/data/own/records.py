@@ -78,7 +78,7 @@ class Maker:
     def __init__(self, folder: pathlib.Path) -> None:
         self.job: dict[str, Any] = json.loads((folder / JOB).read_text("utf-8"))
         self.fields = fields_of(self.job)
-        self._root = pathlib.Path(self.job["root"])
+        self._root: str = self.job["root"]
         self._table = pyarrow.parquet.read_table(folder / PLACES)
         sources = [rasters.Source(**given) for given in self.job["sources"]]
         self._rasters = [

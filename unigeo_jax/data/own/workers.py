@@ -13,6 +13,7 @@ a build neither imports the caller's script again nor forks its threads.
 """
 
 import dataclasses
+import functools
 import importlib
 import json
 import os
@@ -80,6 +81,48 @@ def run(
     elif todo:
         _share(module, folder, todo, min(workers, len(todo)), found, done)
     return [notes for notes in found.values() if notes is not None]
+
+
+def run_beam(
+    module: str, folder: pathlib.Path, planned: Sequence[shards.Shard], runner: str
+) -> None:
+    """Make the shards that are missing under Apache Beam: same files, same bytes.
+
+    runner: name of a Beam runner, then its options, as on a command line. Its workers
+    need this package, and the folder by the same path.
+
+    Raises:
+      ValueError: Beam is not installed.
+    """
+    try:
+        beam: Any = importlib.import_module("apache_beam")
+        options: Any = importlib.import_module("apache_beam.options.pipeline_options")
+    except ImportError as error:
+        raise ValueError(
+            "--runner needs Apache Beam: pip install apache-beam"
+        ) from error
+    todo = [dataclasses.asdict(s) for s in planned if read_notes(folder, s) is None]
+    name, *given = runner.split()
+    asked = options.PipelineOptions([f"--runner={name}", *given])
+    if not todo:
+        return
+    with beam.Pipeline(options=asked) as pipeline:
+        planned_shards = pipeline | beam.Create(todo) | beam.Reshuffle()
+        _ = planned_shards | beam.Map(_make_here, module, str(folder))
+
+
+@functools.lru_cache(maxsize=2)
+def _maker(module: str, folder: str) -> Any:
+    return importlib.import_module(module).Maker(pathlib.Path(folder))
+
+
+def _make_here(shard: dict[str, Any], module: str, folder: str) -> None:
+    """What a worker of Beam does with a shard."""
+    with _ONE:
+        make(_maker(module, folder), pathlib.Path(folder), shards.Shard(**shard))
+
+
+_ONE = threading.Lock()  # a maker notes what it saw: one shard at a time
 
 
 def _share(module, folder, todo, workers, found, done) -> None:

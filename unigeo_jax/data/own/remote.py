@@ -1,0 +1,61 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Tables and images behind an address (s3://, gs://, https://), through fsspec.
+
+Rasters need nothing of this: rasterio opens such addresses itself.
+"""
+
+import importlib
+import os
+import pathlib
+import posixpath
+from typing import Any
+
+
+def is_remote(path: str | os.PathLike[str]) -> bool:
+    return "://" in os.fspath(path)
+
+
+def fetch(address: str, folder: pathlib.Path) -> pathlib.Path:
+    """Copy a table to `folder` and return where it lies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / posixpath.basename(address)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    with _fsspec().open(address, "rb") as source, open(scratch, "wb") as file:
+        while data := source.read(1 << 20):
+            file.write(data)
+    os.replace(scratch, path)
+    return path
+
+
+def parent(address: str) -> str:
+    """The folder of an address."""
+    return address.rsplit("/", 1)[0]
+
+
+def below(root: str, path: str) -> str:
+    """Address of `path` below `root`; ValueError for one that is not."""
+    parts = path.replace("\\", "/").split("/")
+    if not path or path.startswith("/") or ".." in parts or is_remote(path):
+        raise ValueError(f"{path!r} is not below {root}")
+    return f"{root.rstrip('/')}/{path}"
+
+
+def read(address: str, most: int) -> bytes:
+    """Bytes of a file, at most one more than `most`.
+
+    Raises:
+      FileNotFoundError: it is not there. Whatever else goes wrong on the way ends the
+        build, which then goes on where it was: an image is not bad for a bad network.
+    """
+    with _fsspec().open(address, "rb") as file:
+        return file.read(most + 1)
+
+
+def _fsspec() -> Any:
+    try:
+        return importlib.import_module("fsspec")
+    except ImportError as error:
+        raise ValueError(
+            'addresses need fsspec: pip install "unigeo-jax[geo]"'
+        ) from error
