@@ -56,7 +56,7 @@ class Torch:
         import torch
         from PIL import Image
 
-        from unigeo_jax.modalities import aerial, dsm
+        from unigeo_jax.modalities import dsm
 
         rng = np.random.default_rng(number)
         file = number % len(self._files)
@@ -66,7 +66,7 @@ class Torch:
         else:
             data = pathlib.Path(self._files[file]).read_bytes()
             pixels = simplejpeg.decode_jpeg(data, "RGB")
-        pixels = aerial.square(pixels, rng, SIDE, SHIFT, True)
+        pixels = cut(pixels, *rng.random(3))
         rng = np.random.default_rng(number)
         tile = dsm.read({"dsm": self._heights[file]}, rng, **DSM)
         return {
@@ -74,6 +74,18 @@ class Torch:
             "dsm": torch.from_numpy(np.asarray(tile)),
             "coords": torch.zeros(2),
         }
+
+
+def cut(pixels: np.ndarray, element: float, down: float, right: float) -> np.ndarray:
+    """The same window and symmetry as ours, in plain numpy."""
+    top = (len(pixels) - SIDE) // 2 + round((2 * down - 1) * SHIFT)
+    left = (pixels.shape[1] - SIDE) // 2 + round((2 * right - 1) * SHIFT)
+    pixels = pixels[top : top + SIDE, left : left + SIDE]
+    if int(8 * element) & 1:
+        pixels = pixels[::-1]
+    if int(8 * element) & 2:
+        pixels = pixels[:, ::-1]
+    return pixels.swapaxes(0, 1) if int(8 * element) & 4 else pixels
 
 
 def serve() -> None:

@@ -320,6 +320,17 @@ def test_a_subset_of_the_towers_trains_and_evaluates(built, monkeypatch, tmp_pat
     assert int(state.step) == 2
     tables = json.loads((tmp_path / "run" / "eval" / "2.json").read_text())
     assert set(tables) == {"val", "test"} and "five->coords" in tables["test"]
+    import unigeo_jax
+    from unigeo_jax import export
+
+    data_dir, out = built.parents[1], tmp_path / "model"
+    export.run(tmp_path / "run", out, ("jax", "safetensors"), data_dir)
+    enc = unigeo_jax.load(out)
+    source, _ = datasets.load("mine", "test", data_dir)
+    z_nd = enc.embed(five=[source[0]["five"], source[1]["five"]])
+    assert enc.info["modalities"] == ["coords", "five"] and z_nd.shape == (2, 32)
+    at = {k: [float(source[0][k])] for k in ("lat", "lon")}
+    assert enc.embed(**at).shape == (1, 32)
 
 
 @pytest.mark.slow

@@ -89,3 +89,15 @@ def test_encoder_sees_pixels_from_minus_one_to_one(draw):
     np.testing.assert_allclose(
         jax.jit(encoder.apply)(variables, x), expected, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("element", range(8))
+@pytest.mark.parametrize("shape", [(5, 7, 3), (6, 6)])
+def test_symmetries_are_numpys_flips_whatever_a_pixel_is(element, shape):
+    kind = np.uint8 if len(shape) == 3 else np.float32
+    whole = np.random.default_rng(0).integers(0, 255, (9, 9, *shape[2:])).astype(kind)
+    raster = whole[1 : 1 + shape[0], 2 : 2 + shape[1]]
+    expected = np.flip(raster, 0) if element & 1 else raster
+    expected = np.flip(expected, 1) if element & 2 else expected
+    expected = np.swapaxes(expected, 0, 1) if element & 4 else expected
+    np.testing.assert_array_equal(aerial.turn(raster, element), expected)

@@ -5,6 +5,7 @@
 What a file is, and how large, is read from its header before anything is decoded.
 """
 
+import functools
 import io
 import pathlib
 import warnings
@@ -42,7 +43,7 @@ def load(root: str, path: str) -> bytes:
     """
     if remote.is_remote(root):
         return _load_remote(root, path)
-    folder = pathlib.Path(root).resolve()
+    folder = _resolved(root)
     full = (folder / path).resolve()
     if not full.is_relative_to(folder):
         raise Unusable(OUTSIDE)
@@ -54,6 +55,11 @@ def load(root: str, path: str) -> bytes:
         return full.read_bytes()
     except OSError as error:
         raise Unusable(f"cannot be read ({error.strerror})") from error
+
+
+@functools.lru_cache(maxsize=8)
+def _resolved(root: str) -> pathlib.Path:
+    return pathlib.Path(root).resolve()
 
 
 def _load_remote(root: str, path: str) -> bytes:

@@ -225,7 +225,8 @@ class Maker:
         values = np.where(valid, chip, np.nan)
         if name == "dsm":
             values = values[..., 0]
-            relief = values - np.nanmedian(values)
+            known = values[valid[..., 0]] if not valid.all() else values
+            relief = values - np.median(known)
             self._tally.add("dsm", np.stack([values.ravel(), relief.ravel()], 1))
             return values.astype(np.float32)
         self._tally.add(name, values.reshape(-1, values.shape[-1]))
