@@ -8,7 +8,8 @@ Synthetic 256-pixel JPEGs (2,000 files, used in turn) and a raster of heights be
 dataset with launch/make_dataset.py's code; its training pipeline cuts 224 pixels and
 56 of heights. All in one run, with the same number of processes:
 - build: places/s, and its share of `code`: JPEG decoded and encoded, heights cut;
-- ours: places/s of the training pipeline, its share of `decode`: JPEG decoded only;
+- ours: places/s of the training pipeline by processes, and by as many threads; their
+  share of `decode`: JPEG decoded only, in memory;
 - torch: a DataLoader of files decoded by Pillow, as its tutorials do, and by the
   decoder that we use, cut and turned alike.
 Reading takes turns (decode, ours, torch, ...), the median counts. `cpu_ms` is the CPU
@@ -168,8 +169,11 @@ class Limit:
         return process.stdout.readline()
 
 
-def ours(folder: pathlib.Path, batches: int) -> Iterator[Any]:
-    """Batches of the training pipeline, of WORKERS processes; colours as they are."""
+def ours(folder: pathlib.Path, batches: int, threads: bool) -> Iterator[Any]:
+    """Batches of the training pipeline, of WORKERS processes or threads.
+
+    Colours stay as they are, on all sides.
+    """
     from ml_collections import ConfigDict
 
     from unigeo_jax import modalities
@@ -188,7 +192,9 @@ def ours(folder: pathlib.Path, batches: int) -> Iterator[Any]:
         **{"fraction": 0.0, "size": 1},
     )
     read = pipeline.ReadPlaces(source, index["cell"], readers)
-    how = ConfigDict({"workers": WORKERS.value, "threads": 1, "prefetch": 2})
+    workers = (0, WORKERS.value) if threads else (WORKERS.value, 1)
+    how = dict(zip(("workers", "threads"), workers, strict=True))
+    how = ConfigDict(how | {"prefetch": 2 * how["threads"]})
     return pipeline.train_batches(read, places, data=how, start=0, process=(0, 1))
 
 
@@ -242,7 +248,8 @@ def measure(folder: pathlib.Path, places: int, batches: int, repeats: int) -> di
     }
     skip = 2 * (1 + 2 * WORKERS.value)
     more = batches + skip
-    sides["ours"] = lambda: drain(lambda: ours(folder, more), batches)
+    for name, threads in (("ours", False), ("ours_threads", True)):
+        sides[name] = lambda t=threads: drain(lambda: ours(folder, more, t), batches)
     for decoder in ("pillow", "simplejpeg"):
         sides[f"torch_{decoder}"] = lambda d=decoder: drain(
             lambda: torch_batches(folder, d, more), batches
@@ -276,8 +283,10 @@ def main(argv: list[str]) -> None:
         ratios[key] = {
             "build/code": value["build"] / value["code"],
             "ours/decode": value["ours"] / value["decode"],
+            "ours_threads/decode": value["ours_threads"] / value["decode"],
             "ours/torch_pillow": value["ours"] / value["torch_pillow"],
             "ours/torch_simplejpeg": value["ours"] / value["torch_simplejpeg"],
+            "ours_threads/torch_pillow": value["ours_threads"] / value["torch_pillow"],
         }
     report = {"machine": machine, "command": sys.argv, "quick": quick}
     report |= {"places": sizes[0], "batches": sizes[1], "repeats": sizes[2]}
