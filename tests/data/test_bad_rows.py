@@ -116,3 +116,20 @@ def test_photos_of_a_table_join_the_places_near_them(tmp_path):
         seen |= {source[n]["id"]: source[n]["street"] for n in range(len(source))}
     assert [k for k, v in seen.items() if v is not None] == ["p0"]
     assert seen["p0"][..., 0].mean() > 200  # the red one, 11 m away; blue is at 1 km
+
+
+def test_a_large_photo_is_decoded_small_and_looks_the_same():
+    coarse = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
+    large = PIL.Image.fromarray(coarse).resize(
+        (1600, 1200), PIL.Image.Resampling.BICUBIC
+    )
+    stream = io.BytesIO()
+    large.save(stream, "JPEG", quality=95)
+    whole, _ = photos.decode(stream.getvalue())
+    small, _ = photos.decode(stream.getvalue(), (64, 128))
+    assert whole.shape == (1200, 1600, 3) and small.shape[0] <= 300
+    assert small.shape[0] >= 128 and small.shape[1] >= 256
+    fitted = [photos.fit(p, 64, 128).astype(int) for p in (whole, small)]
+    assert np.abs(fitted[0] - fitted[1]).mean() < 2
+    with pytest.raises(photos.Unusable, match="damaged"):
+        photos.decode(stream.getvalue()[:9000], (64, 128))

@@ -171,7 +171,7 @@ class Maker:
         for path in place[name][: how["views"]]:
             try:
                 data = photos.load(self._root, path)
-                pixels, repaired = photos.decode(data)
+                pixels, repaired = photos.decode(data, (height, width))
             except photos.Unusable as error:
                 self._found.add(place["row"], name, str(error), "masked", path)
                 continue
