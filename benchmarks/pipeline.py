@@ -50,11 +50,12 @@ EXTENT = 4000  # pixels a side of the raster of heights, 10 m each
 
 def make_sources(folder: pathlib.Path, places: int) -> list[tuple[float, float]]:
     """Write images, raster and table; positions of the places."""
-    import rasterio
-    import rasterio.warp
     import simplejpeg
     from PIL import Image
 
+    from unigeo_jax.data.own import rasters
+
+    rasterio = rasters._rasterio()
     rng = np.random.default_rng(0)
     (folder / "images").mkdir()
     for number in range(min(FILES, places)):

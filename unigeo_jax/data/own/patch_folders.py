@@ -198,7 +198,7 @@ def _georeference(attribute: str) -> tuple[Any, Any]:
             if crs is None and re.match(r"EPSG:\d+$|\w+(CRS|CS)\[", argument):
                 crs = argument
         elif affine and len(numbers) < 6 and code.name in NUMBERS:
-            numbers.append(float(argument))
+            numbers.append(float(argument or 0))
     if len(numbers) < 6:
         return crs, None
     return crs, rasters._rasterio().Affine(*numbers)

@@ -102,8 +102,11 @@ def decode(
             if turned == 1 and image.format == "JPEG" and image.mode in ("RGB", "L"):
                 if not all(least):
                     return images.decode(data), repaired
-                size = {"min_height": 2 * least[0], "min_width": 2 * least[1]}
-                return simplejpeg.decode_jpeg(data, "RGB", **size), repaired
+                height, width = 2 * least[0], 2 * least[1]
+                pixels = simplejpeg.decode_jpeg(
+                    data, "RGB", min_height=height, min_width=width
+                )
+                return pixels, repaired
             if turned not in (0, 1):
                 repaired.append("turned as EXIF asks")
                 image = PIL.ImageOps.exif_transpose(image)
