@@ -152,28 +152,3 @@ def test_unified_reads_every_modality_of_every_size(config, world):
     batch = read.batch(np.arange(64), np.arange(64, dtype=np.uint64))
     assert len(batch["here"]) == 8
     assert all(40 < here.sum() <= 64 for here in batch["here"].values())
-
-
-@pytest.mark.slow
-def test_year_and_month_go_from_the_record_to_the_exported_encoder(
-    world, monkeypatch, tmp_path
-):
-    import unigeo_jax
-    from configs import own
-    from unigeo_jax import export, train
-
-    monkeypatch.setenv("UNIGEO_DATA_DIR", str(world))
-    datasets.find("planet/512", world)
-    config = own.get_config("data=planet/512,tiny,time,only=demographics+coords")
-    with config.unlocked():
-        config.steps, config.eval.splits = 2, ("test",)
-        config.towers.coords.net.depth = 1
-    train.fit(config, tmp_path / "run", world)
-    export.run(tmp_path / "run", tmp_path / "model", ("jax", "safetensors"), world)
-    enc = unigeo_jax.load(tmp_path / "model")
-    july = enc.embed(lat=[48.0], lon=[9.0], year=2020.5, month=7)
-    assert np.abs(july - enc.embed(lat=[48.0], lon=[9.0])).max() > 1e-4
-    unknown = enc.embed(lat=[48.0], lon=[9.0], year=np.nan, month=[np.nan])
-    np.testing.assert_array_equal(unknown, enc.embed(lat=[48.0], lon=[9.0]))
-    with pytest.raises(ValueError, match=r"row 0: month=13.0; allowed: 1 to 12"):
-        enc.embed(lat=[48.0], lon=[9.0], month=13)
