@@ -13,6 +13,8 @@ python benchmarks/graph.py --topology=v5e:4x4   a billion edges, compiled for TP
 The peers need torch and PyG: pip install torch==2.13.0 torch_geometric. All graphs are
 synthetic. PyG's row is GCNConv's propagation alone, on edge lists, without its linear
 layer; on a sparse tensor PyG calls torch's CSR product, which has a row of its own.
+Ours runs with the memory settings of launch/train.py (unigeo_jax/host.py), the peers as
+their users start them; rows named `kept` are peers with our settings.
 `forward` is A @ X; `both` adds the gradient, A^T @ G. Writes --out: {"machine",
 "command", "cases": {case: {variant: {"min_s", "median_s", "medges_per_s", "peak_bytes",
 "out_error", ...}}}, "ratios", "sampler"}. Errors are against float64, over its largest
@@ -33,6 +35,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import graph_scale, graph_worker, protocol
+from unigeo_jax import host
 from unigeo_jax.data import graph as graphs
 from unigeo_jax.data import neighbours
 
@@ -44,12 +47,18 @@ VARIANTS = {
     "torch_index_add": {"side": "torch", "form": "index_add"},
     "torch_csr": {"side": "torch", "form": "csr"},
     "scipy_csr": {"side": "scipy", "form": "csr"},
+    "pyg_gcnconv_kept": {"side": "torch", "form": "gcn"},
+    "torch_csr_kept": {"side": "torch", "form": "csr"},
 }
 NEEDS = {
     "pyg_gcnconv": "torch_geometric",
     "torch_index_add": "torch",
     "torch_csr": "torch",
+    "pyg_gcnconv_kept": "torch_geometric",
+    "torch_csr_kept": "torch",
 }
+# Rows that run as launch/train.py does; the others as a process comes.
+KEPT = ("ours", "ours_buckets", "pyg_gcnconv_kept", "torch_csr_kept")
 NAMES = flags.DEFINE_list("variants", list(VARIANTS), "Which rows to fill.")
 REPEATS = flags.DEFINE_integer("repeats", 7, "Timed turns.", 1)
 FORCE = flags.DEFINE_bool("force", False, "Time on a busy machine; is recorded.")
@@ -73,7 +82,8 @@ def measure(case: str, size: dict, repeats: int) -> dict[str, dict]:
             if lacking and not importlib.util.find_spec(lacking):
                 row["error"] = f"not installed: {lacking}"
                 continue
-            worker = protocol.Worker("benchmarks.graph_worker", spec)
+            kept = host.environment() if name in KEPT else {}
+            worker = protocol.Worker("benchmarks.graph_worker", spec, kept)
             row |= worker.ask("start") | worker.ask("first", f"{scratch}/{name}.npz")
             if "error" in row:
                 worker.close()

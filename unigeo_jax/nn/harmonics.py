@@ -30,8 +30,8 @@ def real_harmonics(latlon: Any, levels: int, m0_pi: bool = False) -> Any:
       m0_pi: multiplies every m = 0 entry by pi, as the released models do.
 
     sin(theta) is taken from cos(lat) and the recurrence runs upwards in l, which is
-    stable: float64 to 1e-12, float32 to 1e-4 at degree 31. All orders m of a degree
-    are one array, (2 levels - 1, b), and jax scans over degrees: written out, a
+    stable: float64 to 1e-12, float32 to 1e-4 at degree 31. All orders m >= 0 of a
+    degree are one array, (levels, b), and jax scans over degrees: written out, a
     compiler works each one out anew from the first.
     """
     xp: ModuleType = jnp if isinstance(latlon, jax.Array) else np
@@ -82,28 +82,27 @@ def _harmonics(latlon_b2: Any, xp: ModuleType, levels: int, m0_pi: bool) -> Any:
     _, (cos_mb, sin_mb) = _scan(xp, around, (one_b, 0 * one_b), None, levels)
     cos_mb, sin_mb = math.sqrt(2) * cos_mb[:-1], math.sqrt(2) * sin_mb[:-1]
     middle_1b = one_b[None] * (math.pi if m0_pi else 1.0)
-    around_mb = xp.concatenate([xp.flip(sin_mb, 0), middle_1b, cos_mb])
+    cos_mb = xp.concatenate([middle_1b, cos_mb])
     known = [xp.asarray(k, latlon_b2.dtype) for k in _recurrence(levels)]
     corner_b = one_b * math.sqrt(1 / (4 * math.pi))
-    _, legendre_lmb = _scan(
-        xp, up, (0 * around_mb, 0 * around_mb, corner_b), known, levels
-    )
-    rows = []
-    for degree in range(levels):
-        middle = slice(levels - 1 - degree, levels + degree)
-        rows.append(legendre_lmb[degree, middle] * around_mb[middle])
+    start = (0 * cos_mb, 0 * cos_mb, corner_b)
+    _, legendre_lmb = _scan(xp, up, start, known, levels)
+    rows = [legendre_lmb[0, :1] * cos_mb[:1]]
+    for degree in range(1, levels):
+        # Orders -m and m have one Legendre function.
+        legendre_mb = legendre_lmb[degree, : degree + 1]
+        rows.append(xp.flip(legendre_mb[1:] * sin_mb[:degree], 0))
+        rows.append(legendre_mb * cos_mb[: degree + 1])
     return xp.concatenate(rows).T
 
 
 def _recurrence(levels: int) -> tuple[np.ndarray, ...]:
     """P_l = a (x P_{l-1} - b P_{l-2}) + here * corner, which then grows.
 
-    Returns a, b, here, each (levels, 2 levels - 1, 1) for l and m from 1 - levels; here
-    is 1 where |m| = l; and grow / s of the corner that follows: (levels,).
+    Returns a, b, here, each (levels, levels, 1) for l and m from 0; here is 1 where
+    m = l; and grow / s of the corner that follows: (levels,).
     """
-    degree, order = np.meshgrid(
-        np.arange(levels), np.abs(np.arange(1 - levels, levels)), indexing="ij"
-    )
+    degree, order = np.meshgrid(np.arange(levels), np.arange(levels), indexing="ij")
     wide = np.maximum(degree**2 - order**2, 1)
     a = np.where(order < degree, np.sqrt((4.0 * degree**2 - 1).clip(0) / wide), 0)
     lower = (degree - 1.0) ** 2
