@@ -46,6 +46,7 @@ EXTRAS = {
         "jraph>=0.0.6.dev0",
         "pyright[nodejs]>=1.1.400",
         "pytest>=8.3",
+        "pytest-xdist>=3.8",
         "rasterio>=1.4",
         "ruff>=0.12",
         "scikit-learn>=1.5",

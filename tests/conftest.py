@@ -27,8 +27,15 @@ flags.FLAGS.mark_as_parsed()  # library code may read absl flags; no test passes
 
 @pytest.fixture(scope="session", autouse=True)
 def data_dir(tmp_path_factory) -> Path:
-    """Returns an empty folder for datasets, the default one of every test."""
-    folder = tmp_path_factory.mktemp("data")
+    """Returns a folder for datasets, the default one of every test.
+
+    The processes that share the tests share it.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    folder = folder / "data"
+    folder.mkdir(exist_ok=True)
     # Programs that several tests compile are compiled once a session.
     jax.config.update("jax_compilation_cache_dir", str(folder / ".xla"))
     os.environ["UNIGEO_DATA_DIR"] = str(folder)
