@@ -237,7 +237,7 @@ def seen(degrees: float, blur: float) -> np.ndarray:
     for kind in range(earth_crops.LAND_COVER_CLASSES):
         layers.append(mean_over(cover == kind, height, width))
     if blur:
-        mode = ("nearest", "wrap")
+        mode: Any = ("nearest", "wrap")
         layers = [
             scipy.ndimage.gaussian_filter(layer, blur / degrees, mode=mode)
             for layer in layers
@@ -287,11 +287,11 @@ def assemble(
     to_fine = fine["head"]["kernel"] * fine["target_scale"]
     blocks = [np.eye(net.levels**2 - 1), to_fine]
     blocks += [np.diag(level.step_c) for level in levels]
-    straight = scipy.linalg.block_diag(*blocks)
+    straight: Any = scipy.linalg.block_diag(*blocks)
     width, dim = straight.shape
     module = atlas.Encoder(
         *(width, jax.numpy.float32, net.levels, net.frequencies, tuple(net.widths)),
-        maps=tuple(level.shape for level in levels),
+        maps=tuple((a, b, c, d) for a, b, c, d in (level.shape for level in levels)),
     )
     same = {"kernel": np.eye(width), "bias": np.zeros(width)}
     whole = jax.jit(module.apply)({"params": params | {"head": same}}, at_n2)

@@ -80,7 +80,9 @@ class GeoClip:
         modalities/student.py, whose features are sqrt(2) as high.
         """
         name, shrink = f"LocEnc{capsule}", np.sqrt(2)
-        found = {"frequencies": self._weights[f"{name}.capsule.0.b"][None]}
+        found: dict[str, Any] = {
+            "frequencies": self._weights[f"{name}.capsule.0.b"][None]
+        }
         kept = slice(None)
         for number, width in enumerate(widths):
             layer = f"{name}.capsule.{2 * number + 1}"
