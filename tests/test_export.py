@@ -16,9 +16,9 @@ import pytest
 
 import unigeo_jax
 from configs import unified
-from unigeo_jax import bundles, cards, export, infer, onnx_graph, sharding, tasks, train
+from unigeo_jax import bundles, cards, export, infer, sharding, tasks, train
 from unigeo_jax import trained as restored
-from unigeo_jax.modalities import coords, student
+from unigeo_jax.modalities import student
 from unigeo_jax.nn import fixed
 
 # The runs here know a few dozen places, and are asked about the whole Earth.
@@ -314,48 +314,3 @@ def test_a_student_exports_for_any_number_of_rows(draw, levels):
         np.testing.assert_allclose(
             loaded.call(held, rows), net.apply(variables, rows), atol=1e-5
         )
-
-
-def test_scanned_blocks_export_as_those_that_are_not(draw, tmp_path):
-    pytest.importorskip("onnx")
-    runtime = pytest.importorskip("onnxruntime")
-    options = {"sigmas": (1.0, 1000.0), "frequencies": 8, "heads": 4, "depth": 2}
-    net = coords.Encoder(**options, dim=6, scan=True)
-    latlon = np.array([[10.0, 20.0], [-89.0, 180.0], [0.0, -180.0]], np.float32)
-    variables = draw(net, latlon)
-    variables["params"]["frequencies"][1] *= 1000 / 0.3
-    arrays = export.flatten(variables)
-    structure = jax.tree.structure(variables)
-
-    def embed(weights, x):
-        return net.apply(jax.tree.unflatten(structure, [*weights.values()]), x)
-
-    held = {str(i).zfill(3): v for i, v in enumerate(arrays.values())}
-    data = export.program(embed, held, np.zeros(2, np.float32))
-    want = net.apply(variables, latlon)
-    got = jax.export.deserialize(bytearray(data)).call(held, latlon)
-    np.testing.assert_allclose(got, want, atol=1e-5)
-    path, about = tmp_path / "s.onnx", {"model_id": "s", "package_version": "0"}
-    onnx_graph.write(path, lambda x: net.apply(variables, x), about)
-    (got,) = runtime.InferenceSession(path).run(None, {"latlon": latlon})
-    np.testing.assert_allclose(got, want, atol=1e-5)
-
-
-@pytest.mark.parametrize("m0_pi", [False, True])
-def test_harmonics_and_scales_leave_as_onnx(draw, tmp_path, m0_pi):
-    pytest.importorskip("onnx")
-    runtime = pytest.importorskip("onnxruntime")
-    net = student.Encoder(
-        5, levels=12, m0_pi=m0_pi, sigmas=(1.0, 1024.0), frequencies=4, widths=(8,)
-    )
-    rng = np.random.default_rng(0)
-    latlon = rng.uniform([-90, -180], [90, 180], (99, 2)).astype(np.float32)
-    latlon[:3] = [[90, 0], [-90, 180], [0, -180]]
-    variables = draw(net, latlon)
-    variables["params"]["frequencies"][1] *= 1024 / 0.3
-    path, about = tmp_path / "s.onnx", {"model_id": "s", "package_version": "0"}
-    onnx_graph.write(path, lambda x: net.apply(variables, x), about)
-    session = runtime.InferenceSession(path)
-    for rows in (latlon, latlon[:1]):
-        (found,) = session.run(None, {"latlon": rows})
-        np.testing.assert_allclose(found, net.apply(variables, rows), atol=1e-5)

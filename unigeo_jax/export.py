@@ -40,7 +40,7 @@ from unigeo_jax.nn import layers
 FORMATS = ("jax", "safetensors", "onnx")
 PLATFORMS = ("cpu", "cuda", "tpu")
 WEIGHTS = "model.safetensors"
-COORDINATES = ("coords", "student")  # modality files that take (b, 2) degrees
+COORDINATES = ("atlas", "coords", "student")  # modality files that take (b, 2) degrees
 
 
 def run(

@@ -289,6 +289,16 @@ class _Graph:
     def _reduce_max(self, inputs: list, params: Mapping, equation: Any) -> str:
         return self._reduce("ReduceMax", inputs, params)
 
+    def _reduce_prod(self, inputs: list, params: Mapping, equation: Any) -> str:
+        return self._reduce("ReduceProd", inputs, params)
+
+    def _rem(self, inputs: list, params: Mapping, equation: Any) -> str:
+        return self.add("Mod", inputs, fmod=1)  # the sign of the dividend, as here
+
+    def _clamp(self, inputs: list, params: Mapping, equation: Any) -> str:
+        low, x, high = inputs
+        return self.add("Min", [self.add("Max", [x, low]), high])
+
     def _reduce(self, op: str, inputs: list, params: Mapping) -> str:
         return self.add(op, [inputs[0], np.array(params["axes"])], keepdims=0)
 
