@@ -78,6 +78,8 @@ def training(size: str, init: str = "") -> ConfigDict:
     config.dtype = "auto"  # float32 on CPU, bfloat16 on accelerators
     config.log_every = 10
     config.max_skips = 20  # steps in a row that may be not finite
+    # A loss of `factor` standard deviations above its last `window` ones: no update.
+    config.spike = {"window": 0, "factor": 6.0}  # window 0: off
     config.watchdog_s = 300.0  # a longer step is a hang: watchdog.describe; 0: off
     config.mesh = {"data": -1, "fsdp": 1}
     config.data = {
@@ -89,6 +91,11 @@ def training(size: str, init: str = "") -> ConfigDict:
         "workers": 0 if mini else 4,
         "threads": 1,
         "prefetch": 2 if mini else 1,
+        # Records and images that cannot be read are masked, up to this share of the
+        # split or ten; more end the run with code 3.
+        "max_bad": 0.001,
+        # ((step, count), ...): from that step on, the data of so many are left out.
+        "skip": (),
         "balance": False,  # draw from all regions of the table alike
         # Hard negatives: this share of a batch comes as groups of near places. For
         # mini on `earth` it costs recall in galleries of the whole Earth (measured:
@@ -108,7 +115,9 @@ def training(size: str, init: str = "") -> ConfigDict:
         "schedule": "cosine",  # after the warm-up; or constant
         "decay_tables": False,  # weight decay on tables of nodes too
     }
-    config.checkpoint = {"every": 500 if mini else 1000, "keep": 2}
+    # fall_back: where the newest checkpoint is damaged, go on from the one before.
+    every = 500 if mini else 1000
+    config.checkpoint = {"every": every, "keep": 2, "fall_back": True}
     config.eval = {
         "splits": ("near", "val", "test") if mini else ("val", "test"),
         # Places of each gallery. 100 for the big sizes is a smoke test that a CPU can

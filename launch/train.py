@@ -4,8 +4,9 @@
 
 python launch/train.py --config=FILE.py[:arguments] [--workdir=DIR] [--config.KEY=VALUE]
 
-Exit codes: 0 done, 1 error, 2 usage, 4 loss not finite, 5 hang (this process or another
-one is stuck or dead), 75 stopped by a signal, saved. After 5 and 75 run it again.
+Exit codes: 0 done, 1 error, 2 usage, 3 too many bad records, 4 loss not finite, 5 hang
+(this process or another one is stuck or dead), 75 stopped by a signal, saved. After 5
+and 75 run it again.
 """
 
 import os
@@ -91,7 +92,10 @@ def report(error: Exception) -> int:
     import jax
 
     from unigeo_jax import watchdog
+    from unigeo_jax.data import datasets
 
+    if isinstance(error, datasets.TooManyBad):
+        return errors.fail(error, 3)
     expected = isinstance(error, ValueError | OSError)
     if expected and not isinstance(error, jax.errors.JAXTypeError):
         return errors.fail(error, 1)

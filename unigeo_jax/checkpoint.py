@@ -3,14 +3,28 @@
 """Orbax, confined to this file: asynchronous saves, restore onto any device count.
 
 A checkpoint is the whole TrainState. The data position needs no file: it is the step.
-A save becomes visible by one rename, so a kill leaves the previous step intact.
+A save becomes visible by one rename, so a kill leaves the previous step intact. Before
+that rename the files are read back and their SHA-256 written beside them.
 """
 
+import concurrent.futures
+import hashlib
+import json
 import pathlib
+import shutil
+from collections.abc import Iterable
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
+
+from unigeo_jax import seams
+
+SUMS = "sha256.json"  # in the folder of a step's arrays: {file: [bytes, SHA-256]}
+ITEM = "default"
+PIECE = 2**20
 
 
 def steps(folder: pathlib.Path) -> list[int]:
@@ -18,8 +32,134 @@ def steps(folder: pathlib.Path) -> list[int]:
     return ocp.utils.checkpoint_steps(folder)
 
 
+def _sum(path: pathlib.Path) -> tuple[int, str]:
+    found, size = hashlib.sha256(), 0
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(PIECE):
+            found.update(piece)
+            size += len(piece)
+    return size, found.hexdigest()
+
+
+def _sums(folder: pathlib.Path, names: Iterable[str]) -> dict[str, tuple[int, str]]:
+    """Bytes and SHA-256 of files below `folder`, several at a time."""
+    names = list(names)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        return dict(
+            zip(names, pool.map(lambda n: _sum(folder / n), names), strict=True)
+        )
+
+
+class _Summed(ocp.StandardCheckpointHandler):
+    """Orbax's handler of a state, that sums the files before they become visible."""
+
+    def finalize(self, directory: Any) -> None:
+        seams.at("save.written")
+        super().finalize(directory)
+        seams.at("save.merged")
+        folder = pathlib.Path(directory)
+        files = sorted(p for p in folder.rglob("*") if p.is_file())
+        names = [path.relative_to(folder).as_posix() for path in files]
+        (folder / SUMS).write_text(json.dumps(_sums(folder, names)), encoding="utf-8")
+        seams.at("save.summed")
+
+
+def damage(folder: pathlib.Path) -> list[str]:
+    """What is wrong with the files of one step, one line each; [] if nothing is.
+
+    A step written by a version without sums passes.
+    """
+    arrays = folder / ITEM
+    path = arrays / SUMS
+    if not arrays.is_dir():
+        return [f"{arrays}: missing"]
+    if not path.exists():
+        return []
+    try:
+        wanted = {
+            str(name): (int(size), str(value))
+            for name, (size, value) in json.loads(path.read_text("utf-8")).items()
+        }
+    except (ValueError, TypeError, AttributeError) as error:
+        return [f"{path}: {error!r}"]
+    bad, there = [], []
+    for name, (size, _) in wanted.items():
+        file = arrays / name
+        if not file.is_file():
+            bad.append(f"{file}: missing")
+        elif file.stat().st_size != size:
+            bad.append(f"{file}: {file.stat().st_size} bytes, {size} were written")
+        else:
+            there.append(name)
+    for name, (_, value) in _sums(arrays, there).items():
+        if value != wanted[name][1]:
+            bad.append(f"{arrays / name}: its SHA-256 is not that of what was written")
+    return bad
+
+
+def newest_good(folder: pathlib.Path, fall_back: bool) -> tuple[int | None, list[str]]:
+    """The newest step whose files are what was written, and what is wrong with others.
+
+    Every process gets what process 0 finds. Nothing is changed: `set_aside` does.
+
+    Raises:
+      ValueError: the newest step is damaged and `fall_back` is False, or all are.
+    """
+    lines: list[str] = []
+    good, refused = -1, ""
+    if jax.process_index() == 0:
+        good, lines, refused = _search(folder, fall_back)
+    if jax.process_count() > 1:
+        told = np.array([good, bool(refused)], np.int64)
+        good, bad = (int(x) for x in multihost_utils.broadcast_one_to_all(told))
+        refused = refused or ("process 0 says why" if bad else "")
+    if refused:
+        raise ValueError(f"checkpoints {folder}: {refused}")
+    return (None if good < 0 else good), lines
+
+
+def _search(folder: pathlib.Path, fall_back: bool) -> tuple[int, list[str], str]:
+    there = sorted(steps(folder), reverse=True)
+    lines: list[str] = []
+    for step in there:
+        bad = damage(folder / str(step))
+        if not bad:
+            return step, lines, ""
+        lines += [f"step {step} is damaged: {line}" for line in bad]
+        if not fall_back:
+            return (
+                -1,
+                lines,
+                "; ".join(lines)
+                + (
+                    "; allowed: config.checkpoint.fall_back=True, which goes on from the"
+                    " newest step that is whole"
+                ),
+            )
+    return -1, lines, "; ".join([*lines, "no step is whole"]) if there else ""
+
+
+def set_aside(folder: pathlib.Path, step: int) -> list[pathlib.Path]:
+    """Moves the steps after `step` to `<workdir>/damaged/`; they are never deleted."""
+    moved = []
+    if jax.process_index() == 0:
+        for late in (s for s in steps(folder) if s > step):
+            number = 0
+            while (to := folder.parent / "damaged" / f"{late}.{number}").exists():
+                number += 1
+            to.parent.mkdir(exist_ok=True)
+            (folder / str(late)).rename(to)
+            moved.append(to)
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("damaged checkpoints")
+    return moved
+
+
 class Checkpoints:
-    """The checkpoints of one workdir, named by step.
+    """The checkpoints of one workdir, named by step, for the run that writes them.
+
+    What a killed save left is removed here: only the process that holds the workdir
+    may open it.
 
     Args:
       folder: `<workdir>/checkpoints`, absolute or relative.
@@ -28,9 +168,21 @@ class Checkpoints:
 
     def __init__(self, folder: pathlib.Path, keep: int = 2) -> None:
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, cleanup_tmp_directories=True, create=True
+            max_to_keep=keep,
+            cleanup_tmp_directories=True,
+            create=True,
+            async_options=ocp.AsyncOptions(
+                post_finalization_callback=lambda: seams.at("save.renamed")
+            ),
         )
-        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        handlers = ocp.handlers.DefaultCheckpointHandlerRegistry()
+        summed = _Summed()
+        handlers.add(ITEM, ocp.args.StandardSave, summed)
+        handlers.add(ITEM, ocp.args.StandardRestore, summed)
+        self._folder, self._saving = folder, 0
+        self._manager = ocp.CheckpointManager(
+            folder.absolute(), options=options, handler_registry=handlers
+        )
 
     def latest(self) -> int | None:
         """Highest complete step, or None. Modification times are never looked at."""
@@ -40,38 +192,68 @@ class Checkpoints:
         """Copies `state` to the host, then writes it in the background.
 
         Raises:
-          Exception: whatever the previous background write failed with.
+          OSError: this write, or the one before it, failed.
         """
-        self._manager.check_for_errors()
-        self._manager.save(step, args=ocp.args.StandardSave(state))
+        self.check()
+        seams.at("save.begin")
+        try:
+            self._manager.save(step, args=ocp.args.StandardSave(state))
+        except Exception as error:
+            raise self._failed(step, error) from error
+        self._saving = step
+        seams.at("save.copied")
+
+    def check(self) -> None:
+        """Raises OSError if the write in the background has failed; takes no time."""
+        try:
+            self._manager.check_for_errors()
+        except Exception as error:
+            raise self._failed(self._saving, error) from error
+
+    def _failed(self, step: int, error: Exception) -> OSError:
+        free = shutil.disk_usage(self._folder).free
+        return OSError(
+            f"the checkpoint of step {step} in {self._folder} could not be written,"
+            f" {free:,} bytes are free there: {error}; newest whole step:"
+            f" {max((s for s in steps(self._folder) if s != step), default=None)}"
+        )
 
     def restore(self, step: int, abstract: Any) -> Any:
         """Reads one step into the shapes and shardings of `abstract`.
 
         Args:
-          step: a step that `latest` named.
+          step: a step that `newest_good` named.
           abstract: pytree of jax.ShapeDtypeStruct with shardings; the number of
             devices may differ from the one that saved.
         """
         return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
 
-    def restore_only(self, step: int, abstract: Any, field: str) -> Any:
-        """Reads one field of the state into `abstract`; the others are not read."""
-        wanted = {field: abstract}
-        args = ocp.args.PyTreeRestore(
-            wanted,
-            restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
-            partial_restore=True,
-        )
-        return self._manager.restore(step, args=args)[field]
-
     def wait(self) -> None:
-        """Joins the background write and raises its error, if any."""
-        self._manager.wait_until_finished()
-        self._manager.check_for_errors()
+        """Joins the background write and raises its error, if any, as OSError."""
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:
+            raise self._failed(self._saving, error) from error
+        self.check()
 
     def close(self) -> None:
+        """Joins the background write and gives everything back."""
         self._manager.close()
+
+
+def restore_field(folder: pathlib.Path, step: int, abstract: Any, field: str) -> Any:
+    """Reads one field of the state of a step into `abstract`, and nothing else.
+
+    Opens no manager: a run that is saving in `folder` is not disturbed.
+    """
+    wanted = {field: abstract}
+    args = ocp.args.PyTreeRestore(
+        wanted,
+        restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
+        partial_restore=True,
+    )
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+        return reader.restore((folder / str(step) / ITEM).absolute(), args=args)[field]
 
 
 def abstract_like(state: Any, shardings: Any) -> Any:

@@ -4,9 +4,10 @@
 
 import functools
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import optax.contrib
@@ -158,6 +159,55 @@ def scale_by_rate(rates: dict[tuple[str, ...], Any]) -> optax.GradientTransforma
     )
 
 
+class Spikes(NamedTuple):
+    """Losses of the last steps that counted, how many, updates left out, the rest."""
+
+    losses_w: jax.Array
+    count: jax.Array
+    spikes: jax.Array
+    inner: Any
+
+
+def without_spikes(
+    tx: optax.GradientTransformation, window: int, factor: float
+) -> optax.GradientTransformationExtraArgs:
+    """Leaves out the update, moments included, of a step whose loss is a spike.
+
+    A spike is more than `factor` standard deviations above the mean of the last
+    `window` losses that were none. The loss is global: all devices decide alike.
+
+    Raises:
+      ValueError: window or factor that mean nothing.
+    """
+    if window < 2 or factor <= 0:
+        raise ValueError(
+            f"config.spike: got window={window}, factor={factor};"
+            " allowed: window 0 (off) or 2 and more, factor above 0"
+        )
+
+    def init(params: Any) -> Spikes:
+        zero = jnp.zeros((), jnp.int32)
+        return Spikes(jnp.zeros(window), zero, zero, tx.init(params))
+
+    def update(grads: Any, state: Spikes, params: Any = None, *, loss: Any, **_: Any):
+        mean, deviation = jnp.mean(state.losses_w), jnp.std(state.losses_w)
+        spike = (state.count >= window) & (loss > mean + factor * deviation)
+        updates, inner = tx.update(grads, state.inner, params)
+        updates = jax.tree.map(
+            lambda x: jnp.where(spike, jnp.zeros_like(x), x), updates
+        )
+        inner = jax.tree.map(
+            lambda new, old: jnp.where(spike, old, new), inner, state.inner
+        )
+        rolled_w = jnp.roll(state.losses_w, 1).at[0].set(loss)
+        losses_w = jnp.where(spike, state.losses_w, rolled_w)
+        count = state.count + jnp.where(spike, 0, 1)
+        spikes = state.spikes + jnp.where(spike, 1, 0)
+        return updates, Spikes(losses_w, count, spikes, inner)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
 def direction(o: Any) -> optax.GradientTransformation:
     """Gradients to directions by the rule `config.optim.name`, before the rate."""
     if o.name == "adamw":
@@ -229,7 +279,9 @@ def make(config: Any, params: Any, steps: int) -> optax.GradientTransformation:
             schedule(o.lr, steps, o.warmup, o.get("schedule", "cosine"))
         ),
     )
-    return optax.partition({"train": train, "frozen": optax.set_to_zero()}, held)
+    tx = optax.partition({"train": train, "frozen": optax.set_to_zero()}, held)
+    spike = config.get("spike", {"window": 0})
+    return without_spikes(tx, **spike) if spike["window"] else tx
 
 
 def check_something_trains(config: Any, held: Any) -> None:

@@ -23,10 +23,13 @@ from jax.sharding import Mesh
 from unigeo_jax import (
     checkpoint,
     galleries,
+    goodput,
     metrics,
     modalities,
     optim,
+    seams,
     sharding,
+    skips,
     stopping,
     tasks,
     watchdog,
@@ -81,7 +84,9 @@ def make_step(
         grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, values), grads = grad_fn(state.params)
         grad_norm = optax.tree.norm(grads)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        updates, opt_state = optax.with_extra_args_support(tx).update(
+            grads, state.opt_state, state.params, loss=loss
+        )
         params = task.project(optax.apply_updates(state.params, updates))
 
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
@@ -94,6 +99,8 @@ def make_step(
         skips = state.skips + jnp.where(finite, 0, 1)
         values = values | {"loss": loss, "grad_norm": grad_norm}
         values = values | {"skipped": skipped, "skips": skips}
+        if isinstance(opt_state, optim.Spikes):
+            values = values | {"spikes": opt_state.spikes}
         for name, here_b in batch["here"].items():
             values[f"here/{name}"] = jnp.mean(here_b.astype(jnp.float32))
         changed = {"step": state.step + 1, "skipped": skipped, "skips": skips}
@@ -239,20 +246,23 @@ def carry_on(
       evaluator: params -> what eval/<step>.json holds, and a text for people.
       first: completes the drawn parameters of a new run.
     """
-    # The state: 1. this workdir's newest checkpoint, else 2. scratch and `first`.
+    kept = folder / "checkpoints"
+    start = checkpoint.newest_whole(kept, config.checkpoint.get("fall_back", True)) or 0
+    # The state: 1. this workdir's newest whole checkpoint, else 2. scratch and `first`.
     with contextlib.closing(
-        checkpoint.Checkpoints(folder / "checkpoints", config.checkpoint.keep)
+        checkpoint.Checkpoints(kept, config.checkpoint.keep)
     ) as saves:
-        start = saves.latest() or 0
+        seams.at("restore")
         state = saves.restore(start, run.abstract) if start else run.init()
         if not start:
             state = dataclasses.replace(state, params=first(state.params))
         size = f"{count(state.params):,} parameters, {mesh.size} devices"
-        workdir.say(f"{size}, from step {start}")
+        place = f"from step {start}, example {start * config.batch:,}"
+        workdir.say(f"{size}, {place}, sha256 {workdir.fingerprint(state.params)}")
         with contextlib.closing(metrics.Writer(folder, start)) as writer:
             return loop(
                 *(config, folder, mesh, lambda s, x: run.step(s, x, constants), state),
-                *(feed(start=start), saves, writer, evaluator, stop),
+                *(feed, saves, writer, evaluator, stop),
             )
 
 
@@ -274,7 +284,7 @@ def loop(
     mesh: Mesh,
     step: Callable,
     state: TrainState,
-    batches: Iterator[Batch],
+    feed: Callable[..., Iterator[Batch]],
     saves: checkpoint.Checkpoints,
     writer: metrics.Writer,
     evaluator: Callable[[Any], tuple[dict, str]],
@@ -283,8 +293,10 @@ def loop(
     """Steps until `config.steps`, or `stop`; saves, evaluates, reports on the way."""
     start = number = int(state.step)
     last = start if stop and stop.over(state) else config.steps
+    batches = feed(start=start)
     signals = workdir.Signals()
     profile = workdir.Profile(folder, **config.profile)
+    clock, bad = goodput.Clock(folder, start), skips.Skips(feed, config.max_skips)
     running: list[jax.Array] = []
     who = f"process {jax.process_index()} of {jax.process_count()}"
     with (
@@ -294,7 +306,9 @@ def loop(
         workdir.say(watchdog.describe(config.watchdog_s))
         for number in range(start + 1, last + 1):
             watch.beat(number)
+            seams.at("step")
             profile.at(number)
+            saves.check()  # a write that failed in the background ends the run here
             # While one step runs, the next batch is fetched; no further ahead, so that
             # time spent here with the device idle is what the data cost.
             if len(running) > 1:
@@ -302,31 +316,30 @@ def loop(
             began = time.monotonic()
             local = next(batches)
             if all(loss.is_ready() for loss in running):  # pyright: ignore
-                progress.waited(time.monotonic() - began)
+                clock.add("data", progress.waited(time.monotonic() - began))
             batch = sharding.to_global(local, mesh)
             with jax.transfer_guard("disallow"):
                 state, values = step(state, batch)
             running.append(values["loss"])
+            bad.add(number, values["skipped"])
             if number % config.log_every == 0 or number in (start + 1, config.steps):
                 values = {k: float(v) for k, v in jax.device_get(values).items()}
-                values |= progress.report(number, values["loss"])
+                if number == start + 1:
+                    clock.started()
+                values |= progress.report(number, values["loss"]) | clock.mark(number)
                 writer.write(number, values)
-                if values["skipped"] >= config.max_skips:
-                    raise FloatingPointError(
-                        f"loss or gradient not finite in steps"
-                        f" {number - int(values['skipped']) + 1} to {number};"
-                        f" last good checkpoint: step {saves.latest()}"
-                    )
+                bad.report(saves.latest())
             done = number == config.steps
             if stop and (done or number % stop.every == 0):
-                with watch.allow(f"the validation of step {number}"):
+                with watch.allow(f"the validation of step {number}"), clock.of("eval"):
                     state, values = stop.measure(state, done)
                 writer.write(number, values)
                 done = done or stop.over(state)
             asked = signals.agreed(number)
             every = config.checkpoint.every  # 0: at the end only
             if done or asked or (every and number % every == 0):
-                with watch.allow(f"the save of step {number}"):
+                running[-1].block_until_ready()  # training, not saving
+                with watch.allow(f"the save of step {number}"), clock.of("save"):
                     saves.save(number, state)
                     if asked:
                         saves.wait()
@@ -335,15 +348,16 @@ def loop(
             if done:
                 break
             if config.eval.every and number % config.eval.every == 0:
-                with watch.allow(f"the evaluation of step {number}"):
+                with watch.allow(f"the evaluation of step {number}"), clock.of("eval"):
                     progress.note(evaluate(folder, number, *evaluator(state.params)))
         profile.close()
-        with watch.allow("the last save"):
+        with watch.allow("the last save"), clock.of("save"):
             saves.wait()
         signals.close()  # all is saved: from here on SIGTERM may simply end the process
-        with watch.allow("the last evaluation"):
+        with watch.allow("the last evaluation"), clock.of("eval"):
             table = evaluate(folder, number, *evaluator(state.params))
-    workdir.say(table)
+    clock.mark(number)
+    workdir.say(f"{table}\n{goodput.describe(folder)}")
     workdir.say(
         f"in {folder}: config.json metrics.jsonl tensorboard/ checkpoints/ eval/"
     )
@@ -372,6 +386,7 @@ def make_evaluator(
 
 def evaluate(folder: pathlib.Path, step: int, results: dict, text: str) -> str:
     """Writes eval/<step>.json and hands the text on."""
+    seams.at("eval")
     workdir.write_json(folder / "eval" / f"{step}.json", results)
     return text
 

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A trained workdir brought back, to be evaluated, distilled, exported."""
 
-import contextlib
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -48,7 +47,11 @@ def restore(
     """
     config = workdir.read_about(folder)["config"]
     kept = folder / "checkpoints"
-    step = max(checkpoint.steps(kept), default=None)
+    step, damaged = checkpoint.newest_good(
+        kept, config.checkpoint.get("fall_back", True)
+    )
+    for line in damaged:
+        workdir.warn(line)
     if step is None:
         raise ValueError(f"--workdir {folder}: no checkpoint yet; train it first")
     mesh = mesh or sharding.make_mesh(devices=jax.local_devices()[:1])
@@ -62,10 +65,7 @@ def restore(
 
     shapes = jax.eval_shape(init)
     shardings = sharding.state_shardings(shapes, mesh)
-    with contextlib.closing(
-        checkpoint.Checkpoints(kept, config.checkpoint.keep)
-    ) as saves:
-        abstract = checkpoint.abstract_like(shapes, shardings)
-        params = saves.restore_only(step, abstract, "params")
+    abstract = checkpoint.abstract_like(shapes, shardings)
+    params = checkpoint.restore_field(kept, step, abstract, "params")
     fresh = jax.jit(init, out_shardings=shardings)
     return Trained(config, params, step, mesh, task, readers, constants, fresh)

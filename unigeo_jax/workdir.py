@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,7 +25,9 @@ FREE_KEYS = (
     *("checkpoint", "eval", "log_every", "max_skips", "mesh", "name", "profile"),
     "watchdog_s",
 )
-FREE_DATA_KEYS = ("cache_mb", "prefetch", "threads", "workers")
+FREE_DATA_KEYS = ("cache_mb", "max_bad", "prefetch", "threads", "workers")
+# Keys that older workdirs lack, with the values that mean what was done then.
+LATER_KEYS = {"data.skip": [], "spike.window": 0, "spike.factor": 6.0}
 PACKAGES = (
     "jax",
     "jaxlib",
@@ -51,6 +54,12 @@ def say(text: str) -> None:
     """Prints to standard output, from process 0 only."""
     if jax.process_index() == 0:
         print(text, flush=True)
+
+
+def warn(text: str) -> None:
+    """Prints to standard error, from process 0 only."""
+    if jax.process_index() == 0:
+        print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
@@ -126,6 +135,7 @@ def claim(folder: pathlib.Path, config: Any, constants: Any = None) -> None:
       ValueError: the run in `folder` was trained with other `constants` (a graph,
         statistics of the inputs) than these, by their hash.
     """
+    hold(folder)
     hashes = {name: digest(arrays) for name, arrays in (constants or {}).items()}
     path = folder / "config.json"
     old = read_about(folder).get("constants", {}) if path.exists() else {}
@@ -146,6 +156,60 @@ def claim(folder: pathlib.Path, config: Any, constants: Any = None) -> None:
     write_json(folder / "config.json", about)
 
 
+_held: dict[pathlib.Path, Any] = {}
+
+
+def hold(folder: pathlib.Path) -> None:
+    """Locks `folder` for this process until it ends; process 0 only.
+
+    The system frees the lock of a process that dies, so none is ever stale. Where the
+    file system has no locks there is a warning; where its server keeps the lock of a
+    dead machine, removing the file `lock` frees it.
+
+    Raises:
+      ValueError: another process holds the folder; says which, and since when.
+    """
+    import fcntl
+
+    path = (folder / "lock").absolute()
+    if jax.process_index() != 0 or path in _held:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+", encoding="utf-8")
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        file.seek(0)
+        holder = file.read().strip()
+        file.close()
+        raise ValueError(
+            f"--workdir {folder}: in use by {holder}; allowed: one job a workdir; if"
+            f" that machine is gone, remove {path}"
+        ) from error
+    except OSError as error:
+        warn(f"--workdir {folder}: no locks here ({error}); start one job only")
+    _held[path] = file
+    file.truncate(0)
+    since = time.strftime("%Y-%m-%d %H:%M:%S %z")
+    print(
+        f"host {socket.gethostname()}, process {os.getpid()}, since {since}",
+        file=file,
+        flush=True,
+    )
+
+
+def fingerprint(params: Any) -> str:
+    """First 16 digits of the digest of device arrays; of this process's part if split.
+
+    The same for every layout of the devices of one process.
+    """
+    leaves = jax.tree.leaves(params)
+    if all(x.is_fully_addressable or x.is_fully_replicated for x in leaves):
+        return digest(jax.device_get(params))[:16]
+    own = [[np.asarray(part.data) for part in x.addressable_shards] for x in leaves]
+    return digest(own)[:16] + " (part of process 0)"
+
+
 def digest(arrays: Any) -> str:
     """SHA-256 over names, types, shapes and bytes of a pytree of host arrays.
 
@@ -163,7 +227,7 @@ def digest(arrays: Any) -> str:
 
 def _differences(old: dict, new: dict) -> list[tuple[str, Any, Any]]:
     free = {*FREE_KEYS, *(f"data.{key}" for key in FREE_DATA_KEYS)}
-    a, b = _flat(old), _flat(new)
+    a, b = LATER_KEYS | _flat(old), LATER_KEYS | _flat(new)
     return [
         (key, a.get(key, "nothing"), b.get(key, "nothing"))
         for key in sorted({*a, *b})
@@ -267,9 +331,10 @@ class Progress:
     def __exit__(self, *_: Any) -> None:
         self._bar.close()
 
-    def waited(self, seconds: float) -> None:
-        """Counts time in which the loop stood still for lack of a batch."""
+    def waited(self, seconds: float) -> float:
+        """Counts time in which the loop stood still for lack of a batch; returns it."""
         self._wait += seconds
+        return seconds
 
     def report(self, step: int, loss: float) -> dict[str, float]:
         """Advances the bar to `step`; returns rates since the last report."""

@@ -6,9 +6,11 @@ A batch is a pure function of (seed, step). Process p of n takes positions p, p 
 of each global batch, whatever the number of workers.
 """
 
+import contextlib
 import functools
 import math
 import pathlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
@@ -20,6 +22,7 @@ import numpy as np
 from unigeo_jax.data import datasets, order
 from unigeo_jax.types import Batch
 
+LEAST_BAD = 10  # bad records that are always allowed
 Reader = tuple[str, ModuleType, dict[str, Any]]  # name, modality file, its data options
 
 
@@ -42,7 +45,7 @@ class ReadPlaces:
     ) -> None:
         self._source, self._folder = source, folder
         self._cell = np.ascontiguousarray(cell, np.int64)
-        self._readers = readers
+        self._readers, self._told = readers, set()
         self._zeros = {
             name: module.spec(**options) for name, module, options in readers
         }
@@ -61,8 +64,18 @@ class ReadPlaces:
             for name, zeros in self._zeros.items()
         }
         here = {name: np.zeros(b, bool) for name in x}
+        bad = np.zeros(b, bool)
         for row, number in enumerate(numbers):
-            record = self._source[int(number)]
+            try:
+                record = self._source[int(number)]
+            except datasets.BadRecord as error:
+                bad[row] = True
+                self._tell(int(number), str(error))
+                continue
+            if datasets.DAMAGED in record:
+                bad[row] = True
+                what = ", ".join(record[datasets.DAMAGED])
+                self._tell(int(number), f"{self.where(int(number))}: damaged {what}")
             state = None if seeds is None else np.random.SFC64(int(seeds[row])).state
             for name, module, options in self._readers:
                 if state is not None:
@@ -76,12 +89,29 @@ class ReadPlaces:
                 x[name] = module.gather(x[name], seeds, self._folder, **options)
         cell = self._cell[numbers]
         words = np.stack([cell >> 32, cell & 0xFFFFFFFF], axis=1)
+        if seeds is not None:
+            numbers = np.where(bad, -1 - numbers, numbers)
         return {
             "index": numbers.astype(np.int32),
             "cell": words.astype(np.uint32).view(np.int32),
             "here": here,
             "x": x,
         }
+
+    def where(self, number: int) -> str:
+        """Names a record and, where it has one, its file."""
+        source = getattr(self._source, "source", self._source)
+        file = f" of {source.file_of(number)}" if hasattr(source, "file_of") else ""
+        return f"record {number}{file}"
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def _tell(self, number: int, text: str) -> None:
+        """Says it on standard error, once a record and process."""
+        if number not in self._told:
+            self._told.add(number)
+            print(f"warning: masked: {text}", file=sys.stderr, flush=True)
 
 
 def _store(into: Any, row: int, value: Any) -> None:
@@ -96,17 +126,23 @@ class ReadStep(grain.transforms.Map):
     """Step -> this process's rows of its batch, in the order of `places`."""
 
     def __init__(
-        self, read: ReadPlaces, places: order.BatchOrder, process: tuple[int, int]
+        self,
+        read: ReadPlaces,
+        places: order.BatchOrder,
+        process: tuple[int, int],
+        skip: Sequence[tuple[int, int]] = (),
     ) -> None:
-        self._read, self._places = read, places
+        self._read, self._places, self._skip = read, places, skip
         self._process, self._processes = process
 
     def map(self, element: int) -> Batch:
         batch, seed = self._places.batch, self._places.seed
         rows = range(self._process, batch, self._processes)
-        first = int(element) * batch
+        step = int(element)
+        step += sum(count for start, count in self._skip if start <= int(element))
+        first = step * batch
         numbers = np.array([self._places[first + row] for row in rows])
-        words = np.random.SeedSequence((seed, int(element)))
+        words = np.random.SeedSequence((seed, step))
         seeds = words.generate_state(batch, np.uint64)
         return self._read.batch(numbers, seeds[rows.start :: rows.step])
 
@@ -118,7 +154,7 @@ class Memo(Sequence):
     """
 
     def __init__(self, source: Sequence[dict[str, Any]]) -> None:
-        self._source = source
+        self.source = source
         self._kept: list[dict[str, Any] | None] = [None] * len(source)
 
     def __len__(self) -> int:
@@ -127,7 +163,7 @@ class Memo(Sequence):
     def __getitem__(self, number):
         record = self._kept[number]
         if record is None:
-            record = self._kept[number] = self._source[number]
+            record = self._kept[number] = self.source[number]
         return record
 
 
@@ -208,14 +244,39 @@ def train_batches(
     # One element of the MapDataset is a whole batch: Grain's cost an element, about
     # 0.3 ms, would otherwise exceed that of reading a small place.
     batches = grain.MapDataset.range(places.steps)
-    batches = batches.map(ReadStep(read, places, (p, n)))[start:]
+    skip = data.get("skip", ())
+    batches = batches.map(ReadStep(read, places, (p, n), skip))[start:]
     options = grain.ReadOptions(
         num_threads=data.threads, prefetch_buffer_size=data.prefetch
     )
     rows = batches.to_iter_dataset(options)
     if data.workers:
         rows = rows.mp_prefetch(grain.MultiprocessingOptions(num_workers=data.workers))
-    return iter(rows)
+    return within_budget(iter(rows), read, data.get("max_bad", 0.001))
+
+
+def within_budget(
+    batches: Iterator[Batch], read: ReadPlaces, share: float
+) -> Iterator[Batch]:
+    """Counts the places of which something had to be masked; turns `index` back.
+
+    Raises:
+      TooManyBad: more than `share` of the records, and more than LEAST_BAD.
+    """
+    bad: set[int] = set()
+    allowed = max(LEAST_BAD, int(share * len(read)))
+    for batch in batches:
+        index = batch["index"]
+        if (index < 0).any():
+            bad |= {-1 - int(i) for i in index[index < 0]}
+            batch["index"] = np.where(index < 0, -1 - index, index)
+        if len(bad) > allowed:
+            named = "; ".join(read.where(number) for number in sorted(bad)[:4])
+            raise datasets.TooManyBad(
+                f"{len(bad)} of {len(read)} records cannot be read or hold damaged"
+                f" images: {named}; allowed: {allowed} (config.data.max_bad={share})"
+            )
+        yield batch
 
 
 def gallery(
@@ -272,7 +333,10 @@ def check_modalities(
     missing = {name for name, _, _ in readers}
     record: dict[str, Any] = {}
     for number in numbers:
-        record = source[int(number)]
+        try:
+            record = source[int(number)]
+        except datasets.BadRecord:
+            continue
         for name, module, options in readers:
             if name in missing and module.read(record, None, **options) is not None:
                 missing.discard(name)
@@ -327,7 +391,14 @@ def constants(
 def _records(
     data: Any, data_dir: pathlib.Path | None, fields: Sequence[str], count: int | None
 ) -> list[dict[str, Any]]:
-    """`count` training records, drawn at random but always the same; None: all."""
+    """`count` training records, drawn at random but always the same; None: all.
+
+    Those that cannot be read are left out.
+    """
     source, _ = datasets.load(data.name, data.split, data_dir, fields)
     numbers = np.random.default_rng(0).permutation(len(source))[:count]
-    return [source[int(number)] for number in numbers]
+    found = []
+    for number in numbers:
+        with contextlib.suppress(datasets.BadRecord):
+            found.append(source[int(number)])
+    return found

@@ -16,6 +16,15 @@ import numpy as np
 from unigeo_jax.data import images
 
 Record = dict[str, Any]
+DAMAGED = "damaged fields"  # a key of records that have such: their names
+
+
+class BadRecord(ValueError):
+    """A record that cannot be read. Errors of the network and of rights are OSError."""
+
+
+class TooManyBad(ValueError):
+    """More records or images that cannot be read than the budget allows."""
 
 
 def default_data_dir() -> pathlib.Path:
@@ -127,6 +136,9 @@ class Records(Sequence):
             allowed = ", ".join(features)
             raise ValueError(f"dataset {name}: fields {unknown}, allowed {allowed}")
         self._name, self._split = name, split
+        about = builder.info.splits[split]
+        self._files = [pathlib.Path(folder) / file for file in sorted(about.filenames)]
+        self._ends = np.cumsum(about.shard_lengths)
         self._decoders = [
             (field, *_decoder(field, features[field])) for field in fields
         ]
@@ -147,10 +159,18 @@ class Records(Sequence):
         except OSError:
             raise
         except Exception as error:
-            raise ValueError(
+            with self.file_of(number).open("rb") as file:  # OSError: not the record's
+                file.read(1)
+            raise BadRecord(
                 f"dataset {self._name}, split {self._split}, record {number}"
-                f" cannot be read: {type(error).__name__}: {error}"
+                f" of {self.file_of(number)} cannot be read:"
+                f" {type(error).__name__}: {error}"
             ) from error
+
+    def file_of(self, number: int) -> pathlib.Path:
+        """The file that holds a record."""
+        at = int(np.searchsorted(self._ends, number, side="right"))
+        return self._files[at]
 
     def _decode(self, raw: bytes) -> Record:
         from tensorflow_datasets.proto import tf_example_pb2
@@ -161,6 +181,8 @@ class Records(Sequence):
         for field, kind, decode, arguments in self._decoders:
             values = getattr(feature[field], kind).value
             record[field] = decode(values, *arguments)
+            if record[field] is None and values and values[0]:
+                record.setdefault(DAMAGED, []).append(field)
         return record
 
 
