@@ -4,6 +4,8 @@
 
 python launch/train.py --config=FILE.py[:arguments] [--workdir=DIR] [--config.KEY=VALUE]
 
+A Python config is code: run those you trust. `--config_json=FILE` takes data only.
+
 Exit codes: 0 done, 1 error, 2 usage, 3 too many bad records, 4 loss not finite, 5 hang
 (this process or another one is stuck or dead), 75 stopped by a signal, saved. After 5
 and 75 run it again.
@@ -14,6 +16,7 @@ import pathlib
 import sys
 import time
 import traceback
+from typing import Any
 
 # Configs import each other as `configs.<name>`, from wherever the command is run.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -21,10 +24,13 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from launch import errors
+from launch import errors, shared_config
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "FILE.py[:arguments]", lock_config=True
+)
+CONFIG_JSON = flags.DEFINE_string(
+    "config_json", None, "Instead: a config as data, e.g. config.json of others' run."
 )
 AUTO = flags.DEFINE_bool(
     "distributed", False, "Several processes that find each other: TPU pods, SLURM."
@@ -66,9 +72,7 @@ def read_flags(argv: list[str]) -> list[str]:
         rest = flags.FLAGS(argv)
         if len(rest) > 1:
             raise ValueError(f"unexpected arguments: {' '.join(rest[1:])}")
-        if CONFIG.value is None:
-            raise ValueError("--config=FILE.py is required: try configs/five_modal.py")
-        _ = CONFIG.value.name  # raises if the file could not be loaded
+        _ = config().name  # raises if the file could not be loaded
         for name, value in (("workdir", WORKDIR.value), ("data_dir", DATA_DIR.value)):
             if "://" in (value or ""):
                 raise ValueError(
@@ -78,6 +82,22 @@ def read_flags(argv: list[str]) -> list[str]:
     except errors.USAGE as error:
         errors.usage(error)
     return rest
+
+
+def config() -> Any:
+    """The config that the command line names.
+
+    Raises:
+      ValueError: none, or two.
+    """
+    if (CONFIG.value is None) == (CONFIG_JSON.value is None):
+        raise ValueError(
+            "--config=FILE.py is required: try configs/five_modal.py; for a config that"
+            " is data: --config_json=FILE instead"
+        )
+    if CONFIG_JSON.value is not None:
+        return shared_config.read(pathlib.Path(CONFIG_JSON.value))
+    return CONFIG.value
 
 
 def several() -> bool:
@@ -123,7 +143,7 @@ def main(argv: list[str]) -> None:
     from unigeo_jax import sharding, train, watchdog, workdir
     from unigeo_jax.data import datasets
 
-    folder = pathlib.Path(WORKDIR.value or f"runs/{CONFIG.value.name}")
+    folder = pathlib.Path(WORKDIR.value or f"runs/{config().name}")
     data_dir = pathlib.Path(DATA_DIR.value or datasets.default_data_dir())
     workdir.compilation_cache(data_dir / ".xla")
     try:
@@ -139,7 +159,7 @@ def main(argv: list[str]) -> None:
                 f"{jax.process_count()} processes; one that is dead ends the others"
                 f" within {HEARTBEAT_S.value} s"
             )
-        train.fit(CONFIG.value, folder, data_dir)
+        train.fit(config(), folder, data_dir)
     except workdir.Preempted as stop:
         print(stop, file=sys.stderr)
         sys.exit(75)

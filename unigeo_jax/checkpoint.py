@@ -127,15 +127,8 @@ def _search(folder: pathlib.Path, fall_back: bool) -> tuple[int, list[str], str]
             return step, lines, ""
         lines += [f"step {step} is damaged: {line}" for line in bad]
         if not fall_back:
-            return (
-                -1,
-                lines,
-                "; ".join(lines)
-                + (
-                    "; allowed: config.checkpoint.fall_back=True, which goes on from the"
-                    " newest step that is whole"
-                ),
-            )
+            advice = "allowed: config.checkpoint.fall_back=True: the newest whole step"
+            return -1, lines, "; ".join([*lines, advice])
     return -1, lines, "; ".join([*lines, "no step is whole"]) if there else ""
 
 

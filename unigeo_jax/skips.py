@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The unigeo_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Steps that were not finite and changed nothing: whose places they were; enough is enough.
+"""Steps that were not finite and changed nothing: of which places; an end to them.
 
 Which steps those are is known on all processes alike (train.make_step); each names the
 places of its own rows. A batch is a function of its step, so nothing is kept for that:

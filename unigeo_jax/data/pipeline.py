@@ -19,10 +19,9 @@ import grain
 import jax
 import numpy as np
 
-from unigeo_jax.data import datasets, order
+from unigeo_jax.data import budget, datasets, order
 from unigeo_jax.types import Batch
 
-LEAST_BAD = 10  # bad records that are always allowed
 Reader = tuple[str, ModuleType, dict[str, Any]]  # name, modality file, its data options
 
 
@@ -252,31 +251,7 @@ def train_batches(
     rows = batches.to_iter_dataset(options)
     if data.workers:
         rows = rows.mp_prefetch(grain.MultiprocessingOptions(num_workers=data.workers))
-    return within_budget(iter(rows), read, data.get("max_bad", 0.001))
-
-
-def within_budget(
-    batches: Iterator[Batch], read: ReadPlaces, share: float
-) -> Iterator[Batch]:
-    """Counts the places of which something had to be masked; turns `index` back.
-
-    Raises:
-      TooManyBad: more than `share` of the records, and more than LEAST_BAD.
-    """
-    bad: set[int] = set()
-    allowed = max(LEAST_BAD, int(share * len(read)))
-    for batch in batches:
-        index = batch["index"]
-        if (index < 0).any():
-            bad |= {-1 - int(i) for i in index[index < 0]}
-            batch["index"] = np.where(index < 0, -1 - index, index)
-        if len(bad) > allowed:
-            named = "; ".join(read.where(number) for number in sorted(bad)[:4])
-            raise datasets.TooManyBad(
-                f"{len(bad)} of {len(read)} records cannot be read or hold damaged"
-                f" images: {named}; allowed: {allowed} (config.data.max_bad={share})"
-            )
-        yield batch
+    return budget.within(iter(rows), read, data.get("max_bad", 0.001))
 
 
 def gallery(
