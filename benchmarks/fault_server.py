@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The unigeo_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Starts commands as forks of one process that has imported everything but done nothing.
+"""Starts commands as forks of a process that has imported everything and done nothing.
 
 Importing costs most of a tiny run; the fork is a process of its own, that is killed or
 stopped for real. The parent never starts a backend of JAX, so no thread is lost.

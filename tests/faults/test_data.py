@@ -1,0 +1,170 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Shards, records and images that are damaged for real: masked, counted, or named."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from unigeo_jax.data import datasets, images, order, pipeline
+from unigeo_jax.data.own import shards
+from unigeo_jax.modalities import aerial
+
+PLACES, SHARD = 60, 20
+FIELDS = {
+    "aerial": shards.Field("image", (16, 16, 3)),
+    "text": shards.Field("text"),
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A dataset of three shards, an image and a text a place."""
+    folder = tmp_path_factory.mktemp("data") / "mine" / "1.0.0"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    planned = shards.plan("mine", {"train": PLACES}, SHARD)
+    sizes = []
+    for shard in planned:
+        rows = range(shard.start, shard.stop)
+        pixels = rng.integers(0, 255, (len(rows), 16, 16, 3), np.uint8)
+        columns = {
+            "aerial": [images.encode_png(p) for p in pixels],
+            "text": [f"place {row}".encode() for row in rows],
+        }
+        sizes.append(shards.write(folder / shard.file, FIELDS, [columns]))
+    shards.finish(folder, "mine", "1.0.0", FIELDS, planned, sizes, description="d")
+    lat = np.linspace(-50, 50, PLACES)
+    index = {
+        "lat": lat,
+        "lon": lat,
+        "cell": np.arange(PLACES),
+        "block": np.arange(PLACES),
+    }
+    np.savez(folder / "index-train.npz", **index)
+    return folder.parents[1]
+
+
+@pytest.fixture
+def folder(made, tmp_path):
+    return shutil.copytree(made, tmp_path / "data") / "mine" / "1.0.0"
+
+
+def shard_file(folder, number):
+    return sorted(folder.glob("*.array_record*"))[number]
+
+
+def harm_record(folder, number):
+    """Flips a byte in the text of a record, where the file's own hash covers it."""
+    path = shard_file(folder, number // SHARD)
+    data = bytearray(path.read_bytes())
+    at = data.find(f"place {number}".encode())
+    assert at > 0
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def harm_image(folder, number):
+    """Rewrites a shard with one image cut in half: the record itself is whole."""
+    path = shard_file(folder, number // SHARD)
+    from array_record.python import array_record_module as module
+
+    reader = module.ArrayRecordReader(str(path))
+    records = list(reader.read([*range(SHARD)]))
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    example = tf_example_pb2.Example.FromString(records[number % SHARD])
+    values = example.features.feature["aerial"].bytes_list.value
+    values[0] = values[0][: len(values[0]) // 2]
+    records[number % SHARD] = example.SerializeToString()
+    reader.close()
+    writer = module.ArrayRecordWriter(str(path), "group_size:1")
+    for record in records:
+        writer.write(record)
+    writer.close()
+
+
+def batches(folder, workers=0, max_bad=0.001, steps=16):
+    source, index = datasets.load("mine", "train", folder.parents[1])
+    readers = [("aerial", aerial, {"size": 16, "shift": 0})]
+    read = pipeline.ReadPlaces(source, index["cell"], readers)
+    places = order.BatchOrder(
+        index["lat"], index["lon"], batch=8, steps=steps, seed=0, fraction=0.0, size=1
+    )
+    data = ConfigDict({"threads": 1, "prefetch": 1, "workers": workers, "skip": ()})
+    data.max_bad = max_bad
+    return list(
+        pipeline.train_batches(read, places, data=data, start=0, process=(0, 1))
+    )
+
+
+def masked(found):
+    """Numbers of the places without an image, by step."""
+    return [b["index"][~b["here"]["aerial"]].tolist() for b in found]
+
+
+def test_bad_records_and_images_are_masked_the_same_on_every_run(folder, capfd):
+    for number in (3, 25):
+        harm_record(folder, number)
+    harm_image(folder, 41)
+    first, second = batches(folder), batches(folder)
+    assert masked(first) == masked(second)
+    assert {n for step in masked(first) for n in step} == {3, 25, 41}
+    err = capfd.readouterr().err
+    for number in (3, 25, 41):  # each named once a run, with its file
+        lines = [x for x in err.splitlines() if f"record {number} of" in x]
+        assert len(lines) == 2, err
+        assert str(shard_file(folder, number // SHARD)) in lines[0]
+
+
+def test_the_other_places_of_a_batch_are_what_they_were(made, folder):
+    harm_record(folder, 3)
+    for a, b in zip(batches(made / "mine" / "1.0.0"), batches(folder), strict=True):
+        keep = b["index"] != 3
+        np.testing.assert_array_equal(a["index"], b["index"])
+        np.testing.assert_array_equal(a["x"]["aerial"][keep], b["x"]["aerial"][keep])
+        assert not b["x"]["aerial"][~keep].any()
+
+
+def test_above_the_budget_the_run_stops_and_names_files(folder):
+    for number in range(0, 24, 2):
+        harm_record(folder, number)
+    with pytest.raises(datasets.TooManyBad) as error:
+        batches(folder)
+    assert "11 of 60 records" in str(error.value) or "12 of 60" in str(error.value)
+    assert str(shard_file(folder, 0)) in str(error.value)
+    assert "allowed: 10 (config.data.max_bad=0.001)" in str(error.value)
+    assert len(batches(folder, max_bad=0.25)) == 16
+
+
+@pytest.mark.parametrize("how", ["tail", "empty", "no records"])
+def test_a_shard_that_is_cut_is_too_much_and_is_named(folder, how):
+    path = shard_file(folder, 1)
+    data = path.read_bytes()
+    path.write_bytes(
+        {"tail": data[: len(data) // 2], "empty": b"", "no records": data[:64]}[how]
+    )
+    with pytest.raises(datasets.TooManyBad, match="array_record-00001"):
+        batches(folder)
+
+
+def test_a_file_that_is_missing_or_forbidden_is_never_skipped(folder, monkeypatch):
+    path = shard_file(folder, 1)
+    path.rename(path.with_name("away"))
+    with pytest.raises(OSError, match="array_record-00001"):
+        batches(folder, max_bad=1.0)
+    path.with_name("away").rename(path)
+    if os.geteuid():
+        path.chmod(0)
+        with pytest.raises(OSError):
+            batches(folder, max_bad=1.0)
+
+
+def test_a_half_read_index_is_an_error_that_names_it(folder):
+    path = folder / "index-train.npz"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ValueError, match="index-train"):
+        datasets.load("mine", "train", folder.parents[1])
