@@ -60,6 +60,11 @@ HEARTBEAT_S = flags.DEFINE_integer(
 )
 
 
+JOIN_S = flags.DEFINE_integer(
+    "join_s", 300, "So many seconds each process waits for all to join.", lower_bound=1
+)
+
+
 def read_flags(argv: list[str]) -> list[str]:
     """Parses the command line; what is wrong with it becomes one line and exit 2."""
     # Configs that describe a dataset of one's own look for it here, while flags are
@@ -153,6 +158,7 @@ def main(argv: list[str]) -> None:
             PROCESS_ID.value,
             AUTO.value,
             HEARTBEAT_S.value,
+            JOIN_S.value,
         )
         if several():
             workdir.say(

@@ -7,6 +7,7 @@ A `.pth` file is a zip of raw storages and a pickle that says which tensor lies 
 dictionary needs, so no code of the file can run.
 """
 
+import math
 import pathlib
 import pickletools
 import zipfile
@@ -54,12 +55,22 @@ def read(path: pathlib.Path, key: str = "") -> dict[str, np.ndarray]:
             found = [name for name in names if name.endswith("/data.pkl")]
             if len(found) != 1:
                 raise ValueError(f"{path}: got {len(found)} data.pkl; allowed: one")
+            for member in archive.infolist():  # torch.save never compresses
+                if member.file_size > member.compress_size:
+                    raise ValueError(
+                        f"{path}: {member.filename} unpacks to {member.file_size}"
+                        f" bytes; allowed: members that are stored as they are"
+                    )
             root = found[0].removesuffix("data.pkl")
             order = f"{root}byteorder"
             if order in names and archive.read(order) != b"little":
                 raise ValueError(f"{path}: allowed: little-endian files")
             return _Reader(archive, root, path).run(archive.read(found[0]), key)
-    except (OSError, zipfile.BadZipFile, KeyError, IndexError) as error:
+    except (ValueError, MemoryError) as error:
+        if isinstance(error, ValueError) and str(error).startswith(str(path)):
+            raise
+        raise ValueError(f"{path}: no readable .pth of tensors: {error!r}") from error
+    except Exception as error:  # of a pickle that is none: whatever comes
         raise ValueError(f"{path}: no readable .pth of tensors: {error!r}") from error
 
 
@@ -157,6 +168,8 @@ class _Reader:
             offset < 0
             or min(strides, default=0) < 0
             or (min(shape, default=1) > 0 and last >= len(storage))
+            or math.prod(shape) > len(storage)
+            or min(shape, default=1) < 0
         ):
             raise ValueError(f"{self._path}: tensor {shape} beyond its storage")
         steps = [stride * storage.itemsize for stride in strides]

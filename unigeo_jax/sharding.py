@@ -25,6 +25,7 @@ def start_processes(
     number: int | None = None,
     detect: bool = False,
     heartbeat_s: int = 60,
+    join_s: int = 300,
 ) -> None:
     """Joins a job of several processes, where there is one; else does nothing.
 
@@ -35,8 +36,10 @@ def start_processes(
       detect: TPU pods and SLURM steps, which tell JAX all three.
       heartbeat_s: a process that is silent for so long, in seconds, is dead: JAX
         then ends all others.
+      join_s: seconds that each process waits for the others to join.
 
     Raises:
+      OSError: a process has not joined in time; the message names it.
       ValueError: some of the first three without the others, or nothing to detect.
     """
     given = [x is not None for x in (coordinator, count, number)]
@@ -45,13 +48,19 @@ def start_processes(
             f"got coordinator={coordinator}, num_processes={count},"
             f" process_id={number}; allowed: all three or none"
         )
+    limits = {"heartbeat_timeout_seconds": heartbeat_s}
+    limits["initialization_timeout"] = join_s
     if coordinator is not None:
-        jax.distributed.initialize(
-            coordinator, count, number, heartbeat_timeout_seconds=heartbeat_s
-        )
+        try:
+            jax.distributed.initialize(coordinator, count, number, **limits)
+        except RuntimeError as error:
+            raise OSError(
+                f"process {number} of {count}: not all processes have joined at"
+                f" {coordinator} within {join_s} s: {error}"
+            ) from error
     elif detect:
         try:
-            jax.distributed.initialize(heartbeat_timeout_seconds=heartbeat_s)
+            jax.distributed.initialize(**limits)
         except ValueError as error:
             raise ValueError(
                 "--distributed: no TPU pod, SLURM step or other cluster that JAX knows"

@@ -113,7 +113,7 @@ def read_about(folder: pathlib.Path) -> dict[str, Any]:
         text = (folder / "config.json").read_text(encoding="utf-8")
         about = json.loads(text)
         return about | {"config": _tuples(ConfigDict(about["config"]))}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"--workdir {folder}: config.json: {error!r}") from error
 
 

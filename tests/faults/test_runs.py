@@ -7,6 +7,7 @@ import pathlib
 import resource
 import shutil
 import signal
+import socket
 import time
 
 import pytest
@@ -127,3 +128,16 @@ def test_a_second_sigterm_ends_the_run_at_once(ground, tmp_path):
     child.send(signal.SIGTERM)
     assert child.wait(20) == -signal.SIGTERM
     assert time.monotonic() - began < 10
+
+
+def test_a_process_whose_peer_never_joins_ends_and_says_so(ground, tmp_path):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{s.getsockname()[1]}"
+    job = [f"--coordinator={address}", "--num_processes=2", "--process_id=0"]
+    began = time.monotonic()
+    child = run(ground, tmp_path / "run", *job, "--join_s=3")
+    code = child.wait(90)
+    assert time.monotonic() - began < 60
+    assert code in (1, -signal.SIGABRT), child.err()
+    assert "0 of 2" in child.err() or "task" in child.err(), child.err()

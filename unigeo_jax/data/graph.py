@@ -122,11 +122,7 @@ def read(folder: str | pathlib.Path) -> Graph:
     path = folder / "graph.json"
     if not path.is_file():
         raise ValueError(f"graph: no {path}; write(folder, ...) makes one")
-    about = json.loads(path.read_text(encoding="utf-8"))
-    if about.get("version") != VERSION:
-        raise ValueError(
-            f"{path}: got version {about.get('version')}, allowed: {VERSION}"
-        )
+    about = _about(path)
     sizes = {name: about["edges"] for name in ARRAYS} | {"indptr": about["nodes"] + 1}
     found = []
     for name, dtype in ARRAYS.items():
@@ -142,6 +138,23 @@ def read(folder: str | pathlib.Path) -> Graph:
     if found[0][0] != 0 or found[0][-1] != about["edges"]:
         raise ValueError(f"{folder}/indptr.npy does not span 0 to {about['edges']}")
     return Graph(*found, kinds=tuple(about["kinds"]), sha=about["sha256"])
+
+
+def _about(path: pathlib.Path) -> dict[str, Any]:
+    """What graph.json says, its kinds and types checked."""
+    about = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(about, dict) or about.get("version") != VERSION:
+        got = about.get("version") if isinstance(about, dict) else about
+        raise ValueError(f"{path}: got version {str(got)[:80]}, allowed: {VERSION}")
+    kinds = about.get("kinds")
+    if (
+        not all(type(about.get(key)) is int for key in ("nodes", "edges"))
+        or not isinstance(kinds, list)
+        or not all(isinstance(kind, str) for kind in kinds)
+        or not isinstance(about.get("sha256"), str)
+    ):
+        raise ValueError(f"{path}: allowed: nodes, edges, kinds, sha256 as written")
+    return about
 
 
 def transpose(graph: Graph) -> Graph:

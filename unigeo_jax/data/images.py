@@ -105,10 +105,9 @@ def decode(data: bytes, channels: int = 3) -> np.ndarray:
             if image.mode in DEEP:
                 raise ValueError(f"more than 8 bits a channel (mode {image.mode})")
             pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
-    except (
-        *(OSError, SyntaxError, struct.error, zlib.error, ValueError),
-        PIL.Image.DecompressionBombError,
-    ) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow raises what comes, TypeError too
         raise ValueError(
             f"image of {len(data)} bytes cannot be read: {error};"
             f" allowed {'/'.join(FORMATS)} of 8 bits up to {MAX_PIXELS} pixels"

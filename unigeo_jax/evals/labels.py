@@ -165,7 +165,22 @@ def _read(folder: pathlib.Path, entry: dict[str, Any]) -> Task:
             f"{folder / 'tasks.json'}: task {entry.get('name', '?')!r} lacks"
             f" {', '.join(lacking)}"
         )
+    texts = [entry[key] for key in ("name", "file", "target", "kind")]
+    texts += [entry.get(key, "") for key in ("transform", "unit", "sha256")]
+    for key in ("group_columns", "leaks"):
+        given = entry.get(key, [])
+        texts += given if isinstance(given, list) else [given, None]
+    block = entry.get("block_deg", 10.0)
+    if not all(isinstance(text, str) for text in texts) or not isinstance(
+        block, int | float
+    ):
+        raise ValueError(
+            f"{folder / 'tasks.json'}: task {str(entry['name'])[:80]!r}: allowed:"
+            " texts, lists of texts, and block_deg a number"
+        )
     path = folder / entry["file"]
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"task {entry['name']}: {path}: allowed: below {folder}")
     try:
         data = path.read_bytes()
         table = list(csv.DictReader(data.decode("utf-8-sig").splitlines()))

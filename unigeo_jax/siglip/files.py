@@ -201,7 +201,9 @@ def _member(
     with archive.open(member) as stream:
         try:
             shape, _, dtype = _npy_header(stream)
-        except ValueError as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # numpy lets Python's tokenizer read it
             raise ValueError(f"weights {path}: {key}: {error}") from error
         size = stream.tell() + int(np.prod(shape)) * dtype.itemsize
     # |V2: bfloat16 as numpy saves it.

@@ -117,7 +117,9 @@ def decode(
         raise Unusable(f"more than {images.MAX_PIXELS} pixels") from error
     except PIL.UnidentifiedImageError as error:
         raise Unusable(f"no {'/'.join(images.FORMATS)} image") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow raises what comes, TypeError too
         raise Unusable("damaged") from error
 
 

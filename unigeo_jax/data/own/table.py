@@ -43,7 +43,10 @@ def columns_of(path: pathlib.Path) -> list[str]:
     if path.suffix == ".csv":
         with open(path, "rb") as file:
             header = file.readline().decode("utf-8-sig", "replace")
-        names = next(csv.reader([header]), [])
+        try:
+            names = next(csv.reader([header]), [])
+        except csv.Error as error:
+            raise ValueError(f"{path}: header: {error}") from error
     elif path.suffix in (".parquet", ".geoparquet"):
         names = pyarrow.parquet.read_schema(path).names
     else:
@@ -183,7 +186,7 @@ def _parser(
             place[f"column:{name}"] = text(name).strip()
         if "node" in names:
             node = number(values["node"])
-            place["node"] = int(node) if node == node and node >= 0 else -1
+            place["node"] = int(node) if 0 <= node < 2**31 else -1
         if demographics:
             place["demographics"] = [number(values[name]) for name in demographics]
         elif "demographics" in names:
