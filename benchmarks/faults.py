@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kills, stops and slows real runs at random; counts what survives bit for bit.
 
-python benchmarks/faults.py [--quick] [--seed=0] [--out=DIR]
+python benchmarks/faults.py [--quick] [--seed=0] [--out=FILE]
 
 One process, killed with SIGKILL 200 times: while saving (at a named point of the save,
 or milliseconds after one), between saves, while restoring, while evaluating, while a
@@ -13,7 +13,7 @@ times each: one is killed, one is stopped (SIGSTOP), one is slow: the other one 
 with its message in the stated time, or both must go on.
 
 The runs are real commands of launch/ on a tiny config, started as forks (see
-fault_server.py). Prints a table; writes faults.json.
+fault_server.py). Prints a table; writes JSON.
 """
 
 import argparse
@@ -315,7 +315,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--quick", action="store_true", help="two trials of each kind")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", default="runs/faults")
+    parser.add_argument("--out", type=pathlib.Path, default="runs/faults.json")
     parser.add_argument("--kinds", nargs="*", default=[*KINDS, *PAIRS])
     options = parser.parse_args()
     whole = {"saving": 80, "between saves": 40, "restoring": 30, "evaluation": 10}
@@ -336,7 +336,7 @@ def main() -> None:
         )
     print(f"{time.monotonic() - began:.0f} s")
     report = {"rows": rows, "quick": options.quick, "machine": protocol.machine()}
-    protocol.write(pathlib.Path(options.out) / "faults.json", report)
+    protocol.write(options.out, report)
     bad = [r for r in rows if not r["trials"] == r["survived"] == r["bit_equal"]]
     sys.exit(1 if bad else 0)
 

@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Feeds damaged files to every parser of files from outside; none may do but refuse.
 
-python benchmarks/fuzz.py [--inputs=1000000] [--seed=0] [--out=DIR] [--only NAME ...]
+python benchmarks/fuzz.py [--inputs=1000000] [--seed=0] [--out=FILE] [--only NAME ...]
 
 Each input is a whole file of the right kind, mutated: bytes flipped, cut, repeated or
 replaced; numbers replaced by extreme ones; members of a zip mutated and zipped again
 with a right checksum; values of JSON replaced by others. A parser may return, or raise
 the errors of its docstring. A crash ends this process; more than --seconds, more memory
-than --memory, or another exception is reported with the bytes. Writes fuzz.json.
+than --memory, or another exception is reported with the bytes. Writes JSON.
 """
 
 import argparse
@@ -386,7 +386,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=SECONDS)
     parser.add_argument("--memory", type=int, default=MEMORY_MB, help="MB")
     parser.add_argument("--only", nargs="*", default=[])
-    parser.add_argument("--out", default="runs/fuzz")
+    parser.add_argument("--out", type=pathlib.Path, default="runs/fuzz.json")
     options = parser.parse_args()
     inputs = 20_000 if options.quick else options.inputs
     warnings.simplefilter("ignore")
@@ -418,7 +418,7 @@ def main() -> None:
     total = sum(sum(row["outcomes"].values()) for row in rows.values())
     print(f"{total:,} inputs")
     report = {"rows": rows, "machine": protocol.machine()}
-    protocol.write(pathlib.Path(options.out) / "fuzz.json", report)
+    protocol.write(options.out, report)
     sys.exit(1 if any(row["bad"] for row in rows.values()) else 0)
 
 

@@ -3,7 +3,10 @@
 """Shards, records and images that are damaged for real: masked, counted, or named."""
 
 import os
+import pathlib
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from unigeo_jax.data import datasets, images, order, pipeline
 from unigeo_jax.data.own import shards
 from unigeo_jax.modalities import aerial
 
+ROOT = pathlib.Path(__file__).parents[2]
 PLACES, SHARD = 60, 20
 FIELDS = {
     "aerial": shards.Field("image", (16, 16, 3)),
@@ -168,3 +172,16 @@ def test_a_half_read_index_is_an_error_that_names_it(folder):
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(ValueError, match="index-train"):
         datasets.load("mine", "train", folder.parents[1])
+
+
+def test_a_loader_worker_that_is_killed_is_an_error_not_an_end(made):
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.faults.loader", str(made)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.stdout == "killed\n", ran.stderr
+    assert ran.returncode in (1, 5)
+    assert "worker" in ran.stderr or "watchdog: the reader has stood" in ran.stderr

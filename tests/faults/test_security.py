@@ -15,7 +15,6 @@ from benchmarks import fuzz
 from tests import pth_files
 from unigeo_jax import pth
 from unigeo_jax.modalities import text as texts
-from unigeo_jax.siglip import files
 
 ROOT = pathlib.Path(__file__).parents[2]
 RUNS = [
@@ -56,11 +55,6 @@ def test_no_code_extracts_an_archive_to_disk():
 
 
 def test_a_bomb_in_an_archive_of_weights_is_refused_unread(tmp_path):
-    path = tmp_path / "bomb.npz"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("w.npy", np.lib.format.magic(1, 0) + b"\0" * 10**7)
-    with pytest.raises(ValueError, match="bomb"):
-        files.open_weights(path)
     # A tensor of 10^12 numbers that all lie in the same four bytes.
     state = {"w": pth_files.tensor("0", 1, (10**6, 10**6), (0, 0))}
     path = pth_files.write_pth(tmp_path / "w.pth", state, {"0": [1.0]})
@@ -109,6 +103,8 @@ def test_all_parsers_of_outside_files_are_fuzzed(targets):
     assert sum(target.share for target in targets.values()) == pytest.approx(1.0)
 
 
+# pyarrow reads a line of the wrong length as UTF-8 before it asks what to do.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", NAMES)
 def test_damaged_files_are_refused_and_nothing_else_happens(targets, name):
     target = targets[name]
