@@ -11,7 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from benchmarks import fuzz
+from benchmarks import fuzz, fuzz_targets
 from tests import pth_files
 from unigeo_jax import pth
 from unigeo_jax.modalities import text as texts
@@ -89,7 +89,7 @@ def test_texts_of_any_kind_become_ids_of_the_stated_length(text):
 
 @pytest.fixture(scope="module")
 def targets(tmp_path_factory):
-    return fuzz.targets(tmp_path_factory.mktemp("fuzz"))
+    return fuzz_targets.targets(tmp_path_factory.mktemp("fuzz"))
 
 
 NAMES = (
