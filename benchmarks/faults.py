@@ -42,7 +42,7 @@ STEPS, EVERY = 12, 3
 CONFIG = "--config=configs/ablations.py:variant=pair_dsm_coords,tiny"
 SAVE_POINTS = (
     *("save.begin", "save.copied", "save.written", "save.merged", "save.summed"),
-    "save.renamed",
+    "save.committed",
 )
 HEARTBEAT_S, WATCHDOG_S, SPARE_S = 10, 4, 30
 KINDS = ("saving", "between saves", "restoring", "evaluation", "dataset", "export")

@@ -165,7 +165,7 @@ class Checkpoints:
             cleanup_tmp_directories=True,
             create=True,
             async_options=ocp.AsyncOptions(
-                post_finalization_callback=lambda: seams.at("save.renamed")
+                post_finalization_callback=lambda: seams.at("save.committed")
             ),
         )
         handlers = ocp.handlers.DefaultCheckpointHandlerRegistry()
@@ -230,8 +230,11 @@ class Checkpoints:
         self.check()
 
     def close(self) -> None:
-        """Joins the background write and gives everything back."""
-        self._manager.close()
+        """Joins the background write and gives everything back; raises its OSError."""
+        try:
+            self._manager.close()
+        except Exception as error:
+            raise self._failed(self._saving, error) from error
 
 
 def restore_field(folder: pathlib.Path, step: int, abstract: Any, field: str) -> Any:

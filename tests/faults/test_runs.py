@@ -120,7 +120,7 @@ def test_a_second_job_in_a_workdir_is_refused_and_a_dead_one_is_no_obstacle(
 def test_a_second_sigterm_ends_the_run_at_once(ground, tmp_path):
     folder = tmp_path / "run"
     child = run(ground, folder, fault="sleep@step:4+60")
-    wait_for(folder / "metrics.jsonl")
+    wait_for(folder / "checkpoints" / "3")
     time.sleep(0.5)
     child.send(signal.SIGTERM)
     time.sleep(0.3)
