@@ -200,7 +200,7 @@ def table_targets(folder: pathlib.Path) -> dict[str, Target]:
     about = (folder / "g" / "graph.json").read_bytes()
     return {
         "table": Target(
-            [text.encode(), text.replace(",", ", ").encode("latin-1")],
+            [text.encode(), text.replace("place", "Plätze").encode("latin-1")],
             in_file(folder, "t.csv", lambda p: table.read(p, problems.Problems())),
             0.08,
         ),

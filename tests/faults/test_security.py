@@ -80,7 +80,7 @@ def test_texts_of_any_kind_become_ids_of_the_stated_length(text):
     text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     got = texts.read({"text": text}, None, length=16)
     if got is None:
-        assert not text.strip()
+        assert not any(c.isalnum() for c in text)
         return
     want = texts.spec(length=16)
     assert np.shape(got) == np.shape(want)

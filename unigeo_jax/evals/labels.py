@@ -191,7 +191,7 @@ def _read(folder: pathlib.Path, entry: dict[str, Any]) -> Task:
         raise ValueError(
             f"{path}: got sha256 {digest}; allowed: {entry['sha256']} of tasks.json"
         )
-    there = list(table[0]) if table else []
+    there = [name for name in table[0] if name is not None] if table else []
     groups = entry.get("group_columns", [])
     wanted = ["lat", "lon", entry["target"], *groups]
     if missing := [column for column in wanted if column not in there]:
