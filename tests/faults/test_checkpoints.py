@@ -53,9 +53,10 @@ def folder(saved, tmp_path):
 
 
 def arrays(folder, step):
-    """The files of a step that are read, but the one of the sums."""
+    """The files of a step that hold something, but the one of the sums."""
+    names = (checkpoint.SUMS, "commit_success.txt")  # the second says: it is whole
     found = sorted((folder / str(step) / "default").rglob("*"))
-    return [p for p in found if p.is_file() and p.name != checkpoint.SUMS]
+    return [p for p in found if p.is_file() and p.name not in names]
 
 
 def test_what_is_whole_is_taken_and_equal(folder):
