@@ -8,6 +8,7 @@ import importlib
 import os
 import pathlib
 import re
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -270,8 +271,11 @@ def load(
     path = folder / f"index-{split}.npz"
     if not path.is_file():
         raise ValueError(f"dataset {name}: {path} is missing; make the dataset again")
-    with np.load(path, allow_pickle=False) as arrays:
-        index = dict(arrays)
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            index = dict(arrays)
+    except (zipfile.BadZipFile, EOFError, ValueError) as error:
+        raise ValueError(f"dataset {name}: {path}: {error}") from error
     sizes = {key: len(array) for key, array in index.items()}
     if set(sizes.values()) != {len(source)}:
         raise ValueError(f"dataset {name}: {path} has {sizes}, records {len(source)}")
