@@ -10,9 +10,9 @@ import pytest
 from unigeo_jax import goodput
 
 
-def line(attempt, start, step, at, **seconds):
+def line(attempt, came_from, step, at, **seconds):
     kinds = dict.fromkeys(goodput.KINDS, 0.0) | seconds
-    return {"attempt": attempt, "from": start, "step": step, "at": at} | kinds
+    return {"attempt": attempt, "from": came_from, "step": step, "at": at} | kinds
 
 
 def test_what_ran_after_the_checkpoint_is_wasted_and_the_gap_is_down():

@@ -172,7 +172,7 @@ class Checkpoints:
         summed = _Summed()
         handlers.add(ITEM, ocp.args.StandardSave, summed)
         handlers.add(ITEM, ocp.args.StandardRestore, summed)
-        self._folder, self._saving = folder, 0
+        self._folder, self._saving, self._open = folder, 0, False
         self._manager = ocp.CheckpointManager(
             folder.absolute(), options=options, handler_registry=handlers
         )
@@ -193,15 +193,16 @@ class Checkpoints:
             self._manager.save(step, args=ocp.args.StandardSave(state))
         except Exception as error:
             raise self._failed(step, error) from error
-        self._saving = step
+        self._saving, self._open = step, True
         seams.at("save.copied")
 
     def check(self) -> None:
-        """Raises OSError if the write in the background has failed; takes no time."""
-        try:
-            self._manager.check_for_errors()
-        except Exception as error:
-            raise self._failed(self._saving, error) from error
+        """Raises OSError if a write in the background has failed; takes no time.
+
+        Orbax's own `check_for_errors` misses what its last thread has taken over.
+        """
+        if self._open and not self._manager.is_saving_in_progress():
+            self.wait()
 
     def _failed(self, step: int, error: Exception) -> OSError:
         free = shutil.disk_usage(self._folder).free
@@ -223,11 +224,12 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Joins the background write and raises its error, if any, as OSError."""
+        self._open = False
         try:
             self._manager.wait_until_finished()
+            self._manager.check_for_errors()
         except Exception as error:
             raise self._failed(self._saving, error) from error
-        self.check()
 
     def close(self) -> None:
         """Joins the background write and gives everything back; raises its OSError."""

@@ -6,6 +6,7 @@ import multiprocessing
 import pathlib
 import sys
 
+from absl import flags
 from ml_collections import ConfigDict
 
 from unigeo_jax import watchdog
@@ -14,6 +15,7 @@ from unigeo_jax.modalities import aerial
 
 
 def main(data_dir: str) -> None:
+    flags.FLAGS.mark_as_parsed()  # Grain reads some
     source, index = datasets.load("mine", "train", pathlib.Path(data_dir))
     read = pipeline.ReadPlaces(
         source, index["cell"], [("aerial", aerial, {"size": 16})]

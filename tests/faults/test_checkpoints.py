@@ -17,6 +17,11 @@ import pytest
 
 from unigeo_jax import checkpoint, seams
 
+# Orbax leaves coroutines of a write that failed to the garbage collector.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
 
 def state(step):
     key = jax.random.key(step)

@@ -77,7 +77,7 @@ def harm_records(folder, shard, count):
     path = shard_file(folder, shard)
     bad = before = unreadable(folder)
     data = bytearray(path.read_bytes())
-    for at in range(len(data) // 40, len(data), len(data) // 80 + 1):
+    for at in range(len(data) // 50, len(data), len(data) // 200 + 1):
         data[at] ^= 1
         path.write_bytes(data)
         now = unreadable(folder)

@@ -20,6 +20,10 @@ Record = dict[str, Any]
 DAMAGED = "damaged fields"  # a key of records that have such: their names
 
 
+# What array_record says when it is not the record that is bad.
+OF_FILES = ("open() failed", "read() failed", "pread() failed", "Input/output error")
+
+
 class BadRecord(ValueError):
     """A record that cannot be read. Errors of the network and of rights are OSError."""
 
@@ -162,6 +166,8 @@ class Records(Sequence):
         except Exception as error:
             with self.file_of(number).open("rb") as file:  # OSError: not the record's
                 file.read(1)
+            if any(words in str(error) for words in OF_FILES):
+                raise OSError(f"{self.file_of(number)}: {error}") from error
             raise BadRecord(
                 f"dataset {self._name}, split {self._split}, record {number}"
                 f" of {self.file_of(number)} cannot be read:"
@@ -272,7 +278,7 @@ def load(
     if not path.is_file():
         raise ValueError(f"dataset {name}: {path} is missing; make the dataset again")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             index = dict(arrays)
     except (zipfile.BadZipFile, EOFError, ValueError) as error:
         raise ValueError(f"dataset {name}: {path}: {error}") from error
