@@ -79,7 +79,7 @@ def fuzz(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n", 1)[0])
     parser.add_argument("--inputs", type=int, default=1_000_000)
     parser.add_argument("--quick", action="store_true", help="20,000 inputs")
     parser.add_argument("--seed", type=int, default=0)

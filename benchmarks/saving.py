@@ -104,7 +104,7 @@ def measure(config: Any, folder: pathlib.Path, steps: int, pairs: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n", 1)[0])
     parser.add_argument("--quick", action="store_true", help="tiny, for tests")
     parser.add_argument("--force", action="store_true", help="on a busy machine too")
     parser.add_argument("--out", type=pathlib.Path, default="runs/saving.json")

@@ -64,6 +64,10 @@ class _Summed(ocp.StandardCheckpointHandler):
         seams.at("save.summed")
 
 
+def _committed() -> None:
+    seams.at("save.committed")
+
+
 def damage(folder: pathlib.Path) -> list[str]:
     """What is wrong with the files of one step, one line each; [] if nothing is.
 
@@ -164,9 +168,7 @@ class Checkpoints:
             max_to_keep=keep,
             cleanup_tmp_directories=True,
             create=True,
-            async_options=ocp.AsyncOptions(
-                post_finalization_callback=lambda: seams.at("save.committed")
-            ),
+            async_options=ocp.AsyncOptions(post_finalization_callback=_committed),
         )
         handlers = ocp.handlers.DefaultCheckpointHandlerRegistry()
         summed = _Summed()

@@ -38,7 +38,7 @@ class Clock:
         first = self._attempt == 0 or not _Process.used
         self._began = _LOADED if first else time.monotonic()
         _Process.used = True
-        self._seconds = dict.fromkeys(KINDS, 0.0)
+        self._seconds: dict[str, float] = dict.fromkeys(KINDS, 0.0)
 
     def add(self, kind: str, seconds: float) -> None:
         self._seconds[kind] += seconds

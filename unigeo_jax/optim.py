@@ -189,10 +189,10 @@ def without_spikes(
         zero = jnp.zeros((), jnp.int32)
         return Spikes(jnp.zeros(window), zero, zero, tx.init(params))
 
-    def update(grads: Any, state: Spikes, params: Any = None, *, loss: Any, **_: Any):
+    def update(updates: Any, state: Any, params: Any = None, *, loss: Any, **_: Any):
         mean, deviation = jnp.mean(state.losses_w), jnp.std(state.losses_w)
         spike = (state.count >= window) & (loss > mean + factor * deviation)
-        updates, inner = tx.update(grads, state.inner, params)
+        updates, inner = tx.update(updates, state.inner, params)
         updates = jax.tree.map(
             lambda x: jnp.where(spike, jnp.zeros_like(x), x), updates
         )

@@ -48,7 +48,7 @@ def start_processes(
             f"got coordinator={coordinator}, num_processes={count},"
             f" process_id={number}; allowed: all three or none"
         )
-    limits = {"heartbeat_timeout_seconds": heartbeat_s}
+    limits: dict[str, Any] = {"heartbeat_timeout_seconds": heartbeat_s}
     limits["initialization_timeout"] = join_s
     if coordinator is not None:
         try:

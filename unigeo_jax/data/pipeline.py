@@ -99,7 +99,7 @@ class ReadPlaces:
 
     def where(self, number: int) -> str:
         """Names a record and, where it has one, its file."""
-        source = getattr(self._source, "source", self._source)
+        source: Any = getattr(self._source, "source", self._source)
         file = f" of {source.file_of(number)}" if hasattr(source, "file_of") else ""
         return f"record {number}{file}"
 
