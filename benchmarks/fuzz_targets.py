@@ -132,7 +132,7 @@ def in_file(folder: pathlib.Path, name: str, parse: Callable[[pathlib.Path], Any
 
 def zipped(**arrays: np.ndarray) -> bytes:
     stream = io.BytesIO()
-    np.savez(stream, allow_pickle=False, **arrays)
+    np.savez(stream, **arrays)  # pyright: ignore
     return stream.getvalue()
 
 
