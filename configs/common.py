@@ -82,32 +82,8 @@ def training(size: str, init: str = "") -> ConfigDict:
     config.spike = {"window": 0, "factor": 6.0}  # window 0: off
     config.watchdog_s = 300.0  # a longer step is a hang: watchdog.describe; 0: off
     config.mesh = {"data": -1, "fsdp": 1}
-<<<<<<< HEAD
-    config.data = {
-        "name": "earth",
-        "split": "train",
-        "cache_mb": 3000,  # decoded records are kept in memory if they all fit
-        # A batch is read by one thread of one worker process; each keeps up to
-        # `prefetch` of them: a place of size B takes 0.95 MB.
-        "workers": 0 if mini else 4,
-        "threads": 1,
-        "prefetch": 2 if mini else 1,
-        # Records and images that cannot be read are masked, up to this share of the
-        # split or ten; more end the run with code 3.
-        "max_bad": 0.001,
-        # ((step, count), ...): from that step on, the data of so many are left out.
-        "skip": (),
-        "balance": False,  # draw from all regions of the table alike
-        # Hard negatives: this share of a batch comes as groups of near places. For
-        # mini on `earth` it costs recall in galleries of the whole Earth (measured:
-        # configs/ablations.py:variant=hard_negatives), so none there.
-        "neighbourhood": {"fraction": 0.0 if mini else 0.25, "size": 16},
-    }
-    config.loss, config.stop = contrast(), stopping()
-=======
     config.data = reading(mini)
-    config.loss = contrast()
->>>>>>> 8212270 (Faults: README, shorter files)
+    config.loss, config.stop = contrast(), stopping()
     config.optim = {
         "name": "muon" if mini else "adamw",
         "lr": 2e-3 if mini else 1e-3,

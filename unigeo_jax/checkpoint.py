@@ -12,6 +12,7 @@ import hashlib
 import json
 import pathlib
 import shutil
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -150,6 +151,20 @@ def set_aside(folder: pathlib.Path, step: int) -> list[pathlib.Path]:
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("damaged checkpoints")
     return moved
+
+
+def newest_whole(folder: pathlib.Path, fall_back: bool) -> int | None:
+    """As `newest_good`, for the run that owns `folder`: sets damaged steps aside.
+
+    Says so on standard error, from process 0.
+    """
+    good, lines = newest_good(folder, fall_back)
+    if lines and good is not None:
+        moved = ", ".join(map(str, set_aside(folder, good)))
+        lines.append(f"going on from step {good}; set aside: {moved}")
+    for line in lines:
+        print(f"warning: {line}", file=sys.stderr, flush=True)
+    return good
 
 
 class Checkpoints:

@@ -217,7 +217,7 @@ def fit(folder: pathlib.Path, config: Any, lesson: Lesson, start: Any = None) ->
     start: parameters of the tower by name that are not drawn but given.
     """
     mesh = sharding.make_mesh(**config.mesh)
-    train.check(config, mesh)
+    sharding.check(config, mesh)
     workdir.check(folder, config)
     numbers = np.flatnonzero(~lesson.held_n)
     latlon_n2 = np.stack([lesson.lat, lesson.lon], 1).astype(np.float32)

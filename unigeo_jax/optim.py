@@ -208,6 +208,11 @@ def without_spikes(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+def counts(opt_state: Any) -> dict[str, jax.Array]:
+    """`spikes`, how many updates were left out so far, where they are."""
+    return {"spikes": opt_state.spikes} if isinstance(opt_state, Spikes) else {}
+
+
 def direction(o: Any) -> optax.GradientTransformation:
     """Gradients to directions by the rule `config.optim.name`, before the rate."""
     if o.name == "adamw":

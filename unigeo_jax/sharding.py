@@ -121,6 +121,18 @@ def make_mesh(
     return Mesh(grid, BATCH_AXES, axis_types=auto)
 
 
+def check(config: Any, mesh: Mesh) -> None:
+    """Raises ValueError for numbers in `config` that cannot be trained with."""
+    for key in ("steps", "batch", "log_every", "max_skips"):
+        if config[key] < 1:
+            raise ValueError(f"config.{key}: got {config[key]}; allowed: 1 or more")
+    if config.batch % mesh.size:
+        raise ValueError(
+            f"config.batch: got {config.batch}; "
+            f"allowed: a multiple of {mesh.size} devices"
+        )
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P())
 

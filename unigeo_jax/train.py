@@ -98,9 +98,7 @@ def make_step(
         skipped = jnp.where(finite, 0, state.skipped + 1)
         skips = state.skips + jnp.where(finite, 0, 1)
         values = values | {"loss": loss, "grad_norm": grad_norm}
-        values = values | {"skipped": skipped, "skips": skips}
-        if isinstance(opt_state, optim.Spikes):
-            values = values | {"spikes": opt_state.spikes}
+        values = values | {"skipped": skipped, "skips": skips} | optim.counts(opt_state)
         for name, here_b in batch["here"].items():
             values[f"here/{name}"] = jnp.mean(here_b.astype(jnp.float32))
         changed = {"step": state.step + 1, "skipped": skipped, "skips": skips}
@@ -190,7 +188,7 @@ def fit(
       workdir.Preempted: SIGTERM came; the state was saved.
     """
     mesh = sharding.make_mesh(**config.mesh)
-    check(config, mesh)
+    sharding.check(config, mesh)
     stopping.check(config.stop)
     workdir.check(folder, config)
     readers = pipeline.readers(config.towers, modalities.get)
@@ -264,18 +262,6 @@ def carry_on(
                 *(config, folder, mesh, lambda s, x: run.step(s, x, constants), state),
                 *(feed, saves, writer, evaluator, stop),
             )
-
-
-def check(config: Any, mesh: Mesh) -> None:
-    """Raises ValueError for numbers in `config` that cannot be trained with."""
-    for key in ("steps", "batch", "log_every", "max_skips"):
-        if config[key] < 1:
-            raise ValueError(f"config.{key}: got {config[key]}; allowed: 1 or more")
-    if config.batch % mesh.size:
-        raise ValueError(
-            f"config.batch: got {config.batch}; "
-            f"allowed: a multiple of {mesh.size} devices"
-        )
 
 
 def loop(
@@ -358,9 +344,8 @@ def loop(
             table = evaluate(folder, number, *evaluator(state.params))
     clock.mark(number)
     workdir.say(f"{table}\n{goodput.describe(folder)}")
-    workdir.say(
-        f"in {folder}: config.json metrics.jsonl tensorboard/ checkpoints/ eval/"
-    )
+    files = "config.json metrics.jsonl tensorboard/ checkpoints/ eval/"
+    workdir.say(f"in {folder}: {files}")
     return state
 
 
