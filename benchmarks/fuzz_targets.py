@@ -201,7 +201,7 @@ def table_targets(folder: pathlib.Path) -> dict[str, Target]:
     return {
         "table": Target(
             [text.encode(), text.replace("place", "Plätze").encode("latin-1")],
-            in_file(folder, "t.csv", lambda p: table.read(p, problems.Problems())),
+            in_file(folder, "table.csv", lambda p: table.read(p, problems.Problems())),
             0.08,
         ),
         "edge list": Target(
