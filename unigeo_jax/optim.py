@@ -189,7 +189,8 @@ def without_spikes(
         zero = jnp.zeros((), jnp.int32)
         return Spikes(jnp.zeros(window), zero, zero, tx.init(params))
 
-    def update(updates: Any, state: Any, params: Any = None, *, loss: Any, **_: Any):
+    def update(updates: Any, state: Any, params: Any = None, **known: Any) -> Any:
+        loss = known["loss"]
         mean, deviation = jnp.mean(state.losses_w), jnp.std(state.losses_w)
         spike = (state.count >= window) & (loss > mean + factor * deviation)
         updates, inner = tx.update(updates, state.inner, params)

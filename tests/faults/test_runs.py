@@ -77,15 +77,11 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_gives_the_same_end(
 
 def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(ground, tmp_path):
     folder = tmp_path / "run"
-    child = run(ground, folder, fault="stop@step:8")
+    child = run(ground, folder, fault="sleep@step:8+6")  # while step 6 is written
     wait_for(folder / "checkpoints" / "6")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (40_000, limits[1]))
-    deadline = time.monotonic() + 60
-    while child.alive() and time.monotonic() < deadline:
-        child.send(signal.SIGCONT)
-        time.sleep(0.05)
-    assert child.wait(1) == 1, child.err()
+    resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (120_000, limits[1]))
+    assert child.wait(60) == 1, child.err()
     assert "could not be written" in child.err()
     assert "newest whole step: 6" in child.err()
     assert checkpoint.newest_good(folder / "checkpoints", False) == (6, [])
@@ -105,7 +101,7 @@ def test_a_second_job_in_a_workdir_is_refused_and_a_dead_one_is_no_obstacle(
     ground, tmp_path
 ):
     folder = tmp_path / "run"
-    first = run(ground, folder, fault="stop@step:4")
+    first = run(ground, folder, fault="sleep@step:4+120")
     wait_for(folder / "checkpoints" / "3")
     second = run(ground, folder)
     assert second.wait() == 1
