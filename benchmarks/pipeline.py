@@ -16,6 +16,7 @@ Reading takes turns (decode, ours, torch, ...), the median counts. `cpu_ms` is t
 time of all processes a place, which other work on the machine disturbs less.
 """
 
+import importlib
 import json
 import os
 import pathlib
@@ -204,10 +205,9 @@ FIELDS = ("lat", "lon", "aerial", "dsm", "place")
 
 def torch_batches(folder: pathlib.Path, decoder: str, batches: int) -> Iterator[Any]:
     """Batches of a DataLoader of WORKERS processes."""
-    import torch.utils.data
-
+    data = importlib.import_module("torch.utils.data")
     places: Any = pipeline_worker.Torch(str(folder), batches * BATCH.value, decoder)
-    loader = torch.utils.data.DataLoader(
+    loader = data.DataLoader(
         places,
         batch_size=BATCH.value,
         shuffle=True,

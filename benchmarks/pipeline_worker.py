@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the processes of benchmarks/pipeline.py do: limits, and PyTorch's side."""
 
+import importlib
 import json
 import pathlib
 import sys
@@ -53,11 +54,11 @@ class Torch:
 
     def __getitem__(self, number: int) -> dict[str, Any]:
         import simplejpeg
-        import torch
         from PIL import Image
 
         from unigeo_jax.modalities import dsm
 
+        torch = importlib.import_module("torch")
         rng = np.random.default_rng(number)
         file = number % len(self._files)
         if self._decoder == "pillow":
