@@ -35,6 +35,15 @@ PACKAGES = (
 CPU_FLAGS = r"\b(avx2|avx512f|avx512_bf16|avx512_fp16|amx_tile|amx_bf16|amx_int8)\b"
 
 
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+SIZE = r"([\d.]+)([KMGT]?)"
+# Both ways in which the TPU compiler says so.
+ASKED = (
+    re.compile(rf"\({SIZE}\) exceeds available HBM \({SIZE}\)"),
+    re.compile(rf"Used {SIZE} of {SIZE} hbm"),
+)
+
+
 class Work(NamedTuple):
     """What a worker process runs; `start` of `serve` makes one.
 
@@ -175,6 +184,17 @@ def machine() -> dict[str, Any]:
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "load": os.getloadavg()[0],
     }
+
+
+def why(text: str) -> dict:
+    """The last line that names an error, and the memory it speaks of."""
+    lines = [line for line in text.splitlines() if "Error" in line or "error" in line]
+    row: dict = {"error": (lines or text.splitlines() or ["no message"])[-1][:400]}
+    for found in filter(None, (pattern.search(text) for pattern in ASKED)):
+        asked, asked_unit, there, unit = found.groups()
+        row["asked_bytes"] = round(float(asked) * UNITS[asked_unit])
+        row["available_bytes"] = round(float(there) * UNITS[unit])
+    return row
 
 
 def _git(*words: str) -> str:

@@ -23,7 +23,6 @@ import importlib.util
 import json
 import os
 import pathlib
-import re
 import subprocess
 import sys
 
@@ -50,13 +49,6 @@ OUT = flags.DEFINE_string(
     "out", "runs/benchmarks/scaling.json", "Where the result goes."
 )
 KINDS = ("all-gather", "reduce-scatter", "collective-permute", "all-reduce")
-UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-SIZE = r"([\d.]+)([KMGT]?)"
-# Both ways in which the TPU compiler says so.
-ASKED = (
-    re.compile(rf"\({SIZE}\) exceeds available HBM \({SIZE}\)"),
-    re.compile(rf"Used {SIZE} of {SIZE} hbm"),
-)
 
 
 def plan(quick: bool) -> list[dict]:
@@ -101,18 +93,7 @@ def compile_one(job: dict) -> dict:
         return row | {"error": f"not compiled within {TIMEOUT_S.value} s"}
     if ran.returncode == 0:
         return row | {"fits": True} | json.loads(ran.stdout.splitlines()[-1])
-    return row | why(ran.stderr) | {"code": ran.returncode}
-
-
-def why(text: str) -> dict:
-    """The last line that names an error, and the memory it speaks of."""
-    lines = [line for line in text.splitlines() if "Error" in line or "error" in line]
-    row: dict = {"error": (lines or text.splitlines() or ["no message"])[-1][:400]}
-    for found in filter(None, (pattern.search(text) for pattern in ASKED)):
-        asked, asked_unit, there, unit = found.groups()
-        row["asked_bytes"] = round(float(asked) * UNITS[asked_unit])
-        row["available_bytes"] = round(float(there) * UNITS[unit])
-    return row
+    return row | protocol.why(ran.stderr) | {"code": ran.returncode}
 
 
 def show(row: dict) -> None:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import loss_worker, protocol, scaling, towers_worker
+from benchmarks import loss_worker, protocol, towers_worker
 from unigeo_jax.losses import contrastive
 from unigeo_jax.nn import text, vit
 
@@ -174,11 +174,11 @@ def test_a_program_too_large_for_the_chip_becomes_figures():
         " memory on HBM, the total memory required for HLO temporaries (84.93G)"
         " exceeds available HBM (15.75G).\n"
     )
-    row = scaling.why(said)
+    row = protocol.why(said)
     assert row["asked_bytes"] == round(84.93 * 2**30)
     assert row["available_bytes"] == round(15.75 * 2**30)
     assert row["error"].startswith("jax.errors.JaxRuntimeError: RESOURCE_EXHAUSTED")
-    assert scaling.why("") == {"error": "no message"}
+    assert protocol.why("") == {"error": "no message"}
 
 
 def test_a_busy_machine_is_refused_and_force_lets_it_pass():

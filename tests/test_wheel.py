@@ -7,26 +7,26 @@ import zipfile
 
 import pytest
 
-from benchmarks import wheel
+from benchmarks import protocol, wheel_worker
 from tests import small_models
 
-EARTH = pathlib.Path(wheel.protocol.ROOT) / "unigeo_jax" / "models" / "earth"
+EARTH = pathlib.Path(protocol.ROOT) / "unigeo_jax" / "models" / "earth"
 
 
 @pytest.mark.slow
 def test_the_wheel_embeds_offline_beside_jax_and_numpy_alone(tmp_path):
-    built = wheel.build(tmp_path)
+    built = wheel_worker.build(tmp_path)
     names = zipfile.ZipFile(built).namelist()
     for name in ("data/bundle/vocabulary.model", "explore.html", "models/__init__.py"):
         assert f"unigeo_jax/{name}" in names
     assert not [n for n in names if n.startswith(("tests", "launch", "benchmarks"))]
-    python = wheel.install(tmp_path, built, quick=True)
+    python = wheel_worker.install(tmp_path, built, quick=True)
     model = small_models.write(tmp_path / "model")
-    found = wheel.embed(python, str(model), tmp_path)
+    found = wheel_worker.embed(python, str(model), tmp_path)
     assert found["shape"] == [1, 8] and found["dtype"] == "float32"
     assert abs(found["norm"] - 1) < 1e-5
     assert pathlib.Path(found["file"]).is_relative_to(tmp_path / "env")
     if EARTH.is_dir():
-        assert wheel.embed(python, "earth", tmp_path)["dtype"] == "float32"
+        assert wheel_worker.embed(python, "earth", tmp_path)["dtype"] == "float32"
     with pytest.raises(RuntimeError, match="no such folder"):
-        wheel.embed(python, "mars", tmp_path)
+        wheel_worker.embed(python, "mars", tmp_path)

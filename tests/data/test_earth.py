@@ -302,7 +302,7 @@ def test_a_half_built_dataset_is_ignored_and_removed(tmp_path, loaded):
             "venus",
             "train",
             None,
-            r"'venus' not found: allowed are earth, us_places and.*\(now: earth",
+            r"'venus' not found: allowed are earth, planet, us_.*\(now: earth",
         ),
         ("../earth", "train", None, "not found"),
         ("earth/huge", "train", None, "'huge', allowed full, tiny"),

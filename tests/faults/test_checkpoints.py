@@ -199,4 +199,5 @@ def test_reading_parameters_leaves_alone_what_another_run_is_writing(folder):
     jax.tree.map(np.testing.assert_array_equal, got, state(4)["params"])
     assert half.is_dir()
     with contextlib.closing(checkpoint.Checkpoints(folder)):
-        assert not half.exists()  # the run itself removes what a killed save left
+        pass
+    assert not half.exists()  # the run itself removes what a killed save left
