@@ -61,28 +61,17 @@ def read_flags(argv: list[str]) -> list[str]:
 def main(argv: list[str]) -> None:
     del argv
     logging.set_verbosity(logging.WARNING)
-    import jax
-
     from unigeo_jax import distill, surrogate, workdir
     from unigeo_jax.data import datasets
 
     data_dir = pathlib.Path(DATA_DIR.value or datasets.default_data_dir())
     workdir.compilation_cache(data_dir / ".xla")
     teacher, out = pathlib.Path(WORKDIR.value or ""), pathlib.Path(OUT.value or "")
-    try:
+    with errors.of_training():
         if WEIGHTS.value:
             surrogate.write_workdir(pathlib.Path(WEIGHTS.value), out, CONFIG.value)
         else:
             distill.run(teacher, out, CONFIG.value, data_dir)
-    except workdir.Preempted as stop:
-        print(stop, file=sys.stderr)
-        sys.exit(75)
-    except FloatingPointError as error:
-        sys.exit(errors.fail(error, 4))
-    except (ValueError, OSError) as error:
-        if isinstance(error, jax.errors.JAXTypeError):
-            raise
-        sys.exit(errors.fail(error, 1))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How commands end that cannot go on: one line on standard error and an exit code."""
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from typing import NoReturn
 
 from absl import flags
@@ -32,3 +34,39 @@ def no_arguments(argv: list[str]) -> None:
     """Ends with exit code 2 if anything but flags was given."""
     if len(argv) > 1:
         sys.exit(fail(f"unexpected arguments: {' '.join(argv[1:])}", 2))
+
+
+def said(error: Exception) -> int | None:
+    """Prints an error that speaks for itself: 4 not finite, 3 too many bad, 1 other.
+
+    Returns None, and prints nothing, for one that needs its traceback.
+    """
+    import jax
+
+    from unigeo_jax.data import datasets
+
+    if isinstance(error, FloatingPointError):
+        return fail(error, 4)
+    if isinstance(error, datasets.TooManyBad):
+        return fail(error, 3)
+    expected = isinstance(error, ValueError | OSError)
+    if expected and not isinstance(error, jax.errors.JAXTypeError):
+        return fail(error, 1)
+    return None
+
+
+@contextlib.contextmanager
+def of_training() -> Iterator[None]:
+    """Ends the command with the exit codes of launch/train.py, in one process."""
+    from unigeo_jax import workdir
+
+    try:
+        yield
+    except workdir.Preempted as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(75)
+    except Exception as error:
+        code = said(error)
+        if code is None:
+            raise
+        sys.exit(code)

@@ -35,20 +35,11 @@ OUT = flags.DEFINE_string("out", None, "Folder to make.", required=True)
 def main(argv: list[str]) -> None:
     errors.no_arguments(argv)
     logging.set_verbosity(logging.WARNING)
-    import jax
-
-    from unigeo_jax import earth_encoder, workdir
+    from unigeo_jax import earth_encoder
     from unigeo_jax.evals import peers
 
-    try:
+    with errors.of_training():
         earth_encoder.run(pathlib.Path(OUT.value), CONFIG.value, peers.GeoClip())
-    except workdir.Preempted as stop:
-        print(stop, file=sys.stderr)
-        sys.exit(75)
-    except (ValueError, OSError) as error:
-        if isinstance(error, jax.errors.JAXTypeError):
-            raise
-        sys.exit(errors.fail(error, 1))
 
 
 if __name__ == "__main__":

@@ -117,13 +117,10 @@ def report(error: Exception) -> int:
     import jax
 
     from unigeo_jax import watchdog
-    from unigeo_jax.data import datasets
 
-    if isinstance(error, datasets.TooManyBad):
-        return errors.fail(error, 3)
-    expected = isinstance(error, ValueError | OSError)
-    if expected and not isinstance(error, jax.errors.JAXTypeError):
-        return errors.fail(error, 1)
+    code = errors.said(error)
+    if code is not None:
+        return code
     traceback.print_exception(error)
     if not several():
         return 1

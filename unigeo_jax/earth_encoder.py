@@ -19,8 +19,6 @@ draw the points over which components are found. Letters: `n` points or pixels, 
 channels, `t` pixels of tiles, `r` rows of tiles.
 """
 
-import contextlib
-import dataclasses
 import pathlib
 from typing import Any, NamedTuple, Protocol
 
@@ -29,7 +27,7 @@ import numpy as np
 import scipy.linalg
 import scipy.ndimage
 
-from unigeo_jax import checkpoint, distill, sharding, train, workdir
+from unigeo_jax import distill, trained, workdir
 from unigeo_jax.data import splits
 from unigeo_jax.data.datasets import earth_crops, us_zips
 from unigeo_jax.modalities import atlas
@@ -89,7 +87,9 @@ def run(out: pathlib.Path, config: Any, teacher: Teacher) -> None:
     with config.unlocked():
         config.towers.coords.net.maps = tuple(level.shape for level in levels)
         config.dim = len(params["head"]["bias"])
-    write_workdir(out, config, params)
+    trained.write(out, config, params)
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    workdir.say(f"in {out}: config.json checkpoints/; {count:,} numbers")
 
 
 def draw_points(count: int, seed: int) -> np.ndarray:
@@ -309,21 +309,3 @@ def assemble(
     bias = -joined_nw.mean(0) @ kernel
     head = {"kernel": kernel.astype(np.float32), "bias": bias.astype(np.float32)}
     return params | {"head": head}
-
-
-def write_workdir(out: pathlib.Path, config: Any, params: dict[str, Any]) -> None:
-    """A workdir of one checkpoint, which launch/export.py and evaluate.py read."""
-    workdir.check(out, config)
-    x = {"coords": np.zeros((1, 2), np.float32)}
-    example: Any = {"index": np.zeros(1, np.int32), "cell": np.zeros((1, 2), np.int32)}
-    example |= {"here": {"coords": np.ones(1, bool)}, "x": x}
-    mesh = sharding.make_mesh(devices=jax.local_devices()[:1])
-    state = train.prepare(config, mesh, example).init()
-    tower = jax.tree.map(jax.numpy.asarray, params)
-    state = dataclasses.replace(state, params={"coords": tower})
-    workdir.claim(out, config)
-    with contextlib.closing(checkpoint.Checkpoints(out / "checkpoints")) as saves:
-        saves.save(0, state)
-        saves.wait()
-    count = sum(leaf.size for leaf in jax.tree.leaves(params))
-    workdir.say(f"in {out}: config.json checkpoints/; {count:,} numbers")

@@ -6,7 +6,6 @@ Needs the extra `geo` (geopandas: pyogrio, pyproj and shapely). A polygon's vect
 the mean over points spread evenly over its area, the same ones each time.
 """
 
-import importlib
 import json
 import pathlib
 from collections.abc import Iterator
@@ -14,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+
+from unigeo_jax import extras
 
 VECTOR = (".geojson", ".json", ".gpkg", ".fgb", ".shp")
 TRIES = 200  # draws a point wanted, before a sliver counts by what was found
@@ -37,7 +38,10 @@ def open_file(
 
 def _read(source: pathlib.Path, rows: int) -> Iterator[Any]:
     """Yield the schema, then record batches, while the file is open."""
-    pyogrio, pyproj = _needed("pyogrio"), _needed("pyproj")
+    pyogrio, pyproj = (
+        extras.need("pyogrio", "geometries"),
+        extras.need("pyproj", "geometries"),
+    )
     try:
         with pyogrio.open_arrow(source, use_pyarrow=True, batch_size=rows) as found:
             about, reader = found
@@ -79,7 +83,7 @@ def embed(enc: Any, table: pa.Table, points: int) -> np.ndarray:
     points: of each polygon. Raises ValueError naming the row (within the table) that is
     empty, no point or polygon, or outside what its CRS can tell; or a CRS of none.
     """
-    name, shapely = column(table.schema), _needed("shapely")
+    name, shapely = column(table.schema), extras.need("shapely", "geometries")
     raw = table.column(name).to_numpy(zero_copy_only=False)
     try:
         shapes = shapely.from_wkb(raw)
@@ -111,7 +115,10 @@ def to_degrees(shapes: np.ndarray, schema: pa.Schema) -> np.ndarray:
 
     GeoParquet says that no entry `crs` is CRS84, and an empty one none.
     """
-    pyproj, shapely = _needed("pyproj"), _needed("shapely")
+    pyproj, shapely = (
+        extras.need("pyproj", "geometries"),
+        extras.need("shapely", "geometries"),
+    )
     name = column(schema)
     entry = json.loads((schema.metadata or {})[b"geo"])["columns"][name]
     if entry.get("encoding", "WKB") != "WKB":
@@ -146,7 +153,7 @@ def spread(shape: Any, points: int) -> np.ndarray:
     over the bounds; edges are straight in degrees. One that crosses 180 degrees has to
     be cut there, as GeoJSON wants it. A sliver that is never hit counts by one point.
     """
-    shapely = _needed("shapely")
+    shapely = extras.need("shapely", "geometries")
     west, south, east, north = shape.bounds
     if not np.isfinite([west, south, east, north]).all() or max(-south, north) > 90:
         raise ValueError(f"a polygon spans {shape.bounds}; allowed: degrees, WGS 84")
@@ -170,12 +177,3 @@ def spread(shape: Any, points: int) -> np.ndarray:
 
 def _allowed() -> str:
     return "points and polygons: " + ", ".join(_KINDS.values())
-
-
-def _needed(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ValueError(
-            f"geometries need the package {name}: pip install 'unigeo-jax[geo]'"
-        ) from error

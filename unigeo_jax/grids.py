@@ -5,7 +5,6 @@
 A box is west, south, east, north in degrees; west over east goes across 180 degrees.
 """
 
-import importlib
 import itertools
 import json
 import math
@@ -20,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import tqdm
 
-from unigeo_jax import embed_table
+from unigeo_jax import embed_table, extras
 
 Box = tuple[float, float, float, float]
 TILE = 10.0  # degrees: cells are listed a tile at a time
@@ -98,7 +97,7 @@ def raster(
     float32 or int8. Strips of about `rows` pixels are kept as they are done, so that
     the same call resumes. Returns the number of pixels; raises ValueError as `cells`.
     """
-    rasterio = _rasterio()
+    rasterio = extras.need("rasterio", "a raster", "windows")
     check(box)
     west, south, east, north = box
     width = _count((east - west) % 360 or 360, degrees)
@@ -140,7 +139,7 @@ def raster(
 def _join(
     parts: pathlib.Path, firsts: range, output: pathlib.Path, profile: dict, job: dict
 ) -> None:
-    rasterio = _rasterio()
+    rasterio = extras.need("rasterio", "a raster", "windows")
     part = output.with_name(f".{output.name}.part.tif")
     with rasterio.open(part, "w", **profile) as file:
         file.update_tags(unigeo_jax=json.dumps(job))
@@ -160,13 +159,3 @@ def _count(span: float, degrees: float) -> int:
             " of pixels on each side of the box"
         )
     return count
-
-
-def _rasterio() -> Any:
-    try:
-        importlib.import_module("rasterio.windows")
-        return importlib.import_module("rasterio")
-    except ImportError as error:
-        raise ValueError(
-            "a raster needs the package rasterio: pip install 'unigeo-jax[geo]'"
-        ) from error

@@ -7,7 +7,6 @@ output `z` float32 (b, d); b is open. Operations that a coordinate encoder has
 are translated; another one is an error that names it.
 """
 
-import importlib
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import export
+
+from unigeo_jax import extras
 
 OPSET, IR = 18, 9
 _SAME = {
@@ -40,12 +41,7 @@ def write(
       ValueError: the package `onnx` is not installed, or an operation has no
         translation.
     """
-    try:
-        onnx = importlib.import_module("onnx")
-    except ImportError as error:
-        raise ValueError(
-            "--format onnx needs the package onnx: pip install 'unigeo-jax[onnx]'"
-        ) from error
+    onnx = extras.need("onnx", "--format onnx", extra="onnx")
     (rows,) = export.symbolic_shape("b")
     x = jax.ShapeDtypeStruct((rows, 2), jnp.float32)
     closed = jax.make_jaxpr(function)(x)

@@ -10,15 +10,13 @@ layers [1024, 512 x 8, 128] with ReLU between. They stand on harmonics of degree
 Differs from MobCLIP: coordinates are (lat, lon) here as everywhere, (lon, lat) there.
 """
 
-import contextlib
-import dataclasses
 import pathlib
 from typing import Any
 
 import jax
 import numpy as np
 
-from unigeo_jax import checkpoint, pth, sharding, train, workdir
+from unigeo_jax import pth, trained, workdir
 
 KEY = "model_state_dict"
 LEVELS, WIDTHS, DIM = 32, (512,) * 8, 128
@@ -77,18 +75,6 @@ def write_workdir(path: pathlib.Path, out: pathlib.Path, config: Any) -> None:
             {"levels": LEVELS, "m0_pi": True, "sigmas": (), "frequencies": 0}
         )
         config.towers.coords.net.update({"widths": WIDTHS, "output": "raw"})
-    workdir.check(out, config)
-    x = {"coords": np.zeros((1, 2), np.float32)}
-    example: Any = {"index": np.zeros(1, np.int32), "cell": np.zeros((1, 2), np.int32)}
-    example |= {"here": {"coords": np.ones(1, bool)}, "x": x}
-    mesh = sharding.make_mesh(devices=jax.local_devices()[:1])
-    run = train.prepare(config, mesh, example)
-    state = run.init()
-    tower = jax.tree.map(jax.numpy.asarray, state.params["coords"] | layers)
-    state = dataclasses.replace(state, params=state.params | {"coords": tower})
-    workdir.claim(out, config)
-    with contextlib.closing(checkpoint.Checkpoints(out / "checkpoints")) as saves:
-        saves.save(0, state)
-        saves.wait()
+    trained.write(out, config, layers)
     count = sum(x.size for x in jax.tree.leaves(layers))
     workdir.say(f"in {out}: config.json checkpoints/; {count:,} parameters of {path}")

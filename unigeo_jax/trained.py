@@ -2,11 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A trained workdir brought back, to be evaluated, distilled, exported."""
 
+import contextlib
+import dataclasses
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from unigeo_jax import checkpoint, modalities, sharding, tasks, train, workdir
@@ -69,3 +72,28 @@ def restore(
     params = checkpoint.restore_field(kept, step, abstract, "params")
     fresh = jax.jit(init, out_shardings=shardings)
     return Trained(config, params, step, mesh, task, readers, constants, fresh)
+
+
+def write(folder: pathlib.Path, config: Any, tower: dict[str, Any]) -> None:
+    """A workdir of one checkpoint of coordinates alone, not trained by `train.fit`.
+
+    Args:
+      folder: the workdir to make.
+      config: of a student: one tower, `coords`.
+      tower: its parameters, those that differ from the ones it would start with.
+
+    Raises:
+      ValueError: a workdir of another config.
+    """
+    workdir.check(folder, config)
+    x = {"coords": np.zeros((1, 2), np.float32)}
+    example: Any = {"index": np.zeros(1, np.int32), "cell": np.zeros((1, 2), np.int32)}
+    example |= {"here": {"coords": np.ones(1, bool)}, "x": x}
+    mesh = sharding.make_mesh(devices=jax.local_devices()[:1])
+    state = train.prepare(config, mesh, example).init()
+    tower = jax.tree.map(jax.numpy.asarray, state.params["coords"] | tower)
+    state = dataclasses.replace(state, params=state.params | {"coords": tower})
+    workdir.claim(folder, config)
+    with contextlib.closing(checkpoint.Checkpoints(folder / "checkpoints")) as saves:
+        saves.save(0, state)
+        saves.wait()

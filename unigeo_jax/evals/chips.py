@@ -14,13 +14,14 @@ band_index.json may be one picture, image.tif, of as many bands as are asked for
 Letters: `n` chips, `h` rows and `w` columns of pixels, `c` bands.
 """
 
-import importlib
 import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from unigeo_jax import extras
 
 SPLITS = ("train", "valid", "test")
 IGNORED = 255  # in masks: no class
@@ -112,12 +113,7 @@ def _plain(band: str) -> str:
 
 def _tif(path: pathlib.Path) -> np.ndarray:
     """(bands, height, width), whatever its georeference."""
-    try:
-        rasterio: Any = importlib.import_module("rasterio")
-    except ImportError as error:
-        raise ValueError(
-            'chips need rasterio: pip install "unigeo-jax[geo]"'
-        ) from error
+    rasterio = extras.need("rasterio", "chips")
     try:
         with rasterio.open(path) as file:
             return file.read()

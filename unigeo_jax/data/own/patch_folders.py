@@ -8,7 +8,6 @@ pixels are repeated, nothing is interpolated.
 
 import ast
 import csv
-import importlib
 import json
 import pathlib
 import pickletools
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from unigeo_jax import extras
 from unigeo_jax.data.own import problems, rasters
 
 BAND = re.compile(r"(.+)_(B\d\d|B8A|VV|VH)\.tiff?")
@@ -36,7 +36,7 @@ def write_chip(
     transform: of the finest band. Raises ValueError where a band's side does not
     divide the finest's, or there is no CRS.
     """
-    rasterio = rasters._rasterio()
+    rasterio = rasters.library()
     if crs is None:
         raise ValueError("no CRS")
     height, width = max(band.shape for band in bands)
@@ -67,7 +67,7 @@ def bigearthnet(
     Chips of B01 to B12 are the column `s2`, of VV and VH `s1`. The time is that of the
     name; labels and split come from *_labels_metadata.json or metadata.parquet.
     """
-    rasterio = rasters._rasterio()
+    rasterio = rasters.library()
     known = _metadata(root)
     number = 0
     for folder in sorted({path.parent for path in root.rglob("*.tif")}):
@@ -139,12 +139,7 @@ def geobench(
     searched for the affine transform and the CRS. Samples without are dropped, unless
     `positions`, a CSV of id, lat, lon, tells.
     """
-    try:
-        h5py: Any = importlib.import_module("h5py")
-    except ImportError as error:
-        raise ValueError(
-            'GEO-Bench needs h5py: pip install "unigeo-jax[geo]"'
-        ) from error
+    h5py = extras.need("h5py", "GEO-Bench")
     splits = {}
     if (path := root / f"{partition}_partition.json").is_file():
         for name, ids in json.loads(path.read_text("utf-8")).items():
@@ -178,7 +173,7 @@ def _round(lat: float, lon: float, pixels: int) -> Any:
     """A grid of 10 m round a place whose sample does not tell its own."""
     north, east = rasters.metres_a_degree(np.array([lat]))
     high, wide = 10.0 / float(north[0]), 10.0 / float(east[0])
-    Affine = rasters._rasterio().Affine
+    Affine = rasters.library().Affine
     top, left = lat + high * pixels / 2, lon - wide * pixels / 2
     return Affine(wide, 0, left, 0, -high, top)
 
@@ -201,4 +196,4 @@ def _georeference(attribute: str) -> tuple[Any, Any]:
             numbers.append(float(argument or 0))
     if len(numbers) < 6:
         return crs, None
-    return crs, rasters._rasterio().Affine(*numbers)
+    return crs, rasters.library().Affine(*numbers)

@@ -12,7 +12,6 @@ averages valid pixels only; enlarging is bilinear and adds no detail.
 
 import dataclasses
 import hashlib
-import importlib
 import math
 import os
 import pathlib
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from unigeo_jax import extras
 from unigeo_jax.data.own import problems, remote
 
 COLUMN = "column:"  # path of a source: the table names a file for every place
@@ -67,7 +67,7 @@ class Raster:
     """
 
     def __init__(self, source: Source) -> None:
-        rasterio = _rasterio()
+        rasterio = library()
         try:
             self._file = rasterio.open(source.path)
         except rasterio.errors.RasterioError as error:
@@ -185,7 +185,7 @@ class Raster:
 
     def _chip(self, column: float, row: float, side: np.ndarray) -> np.ndarray | None:
         """Pixels (bands, size, size); `side` (2, 2): the chip's edges in pixels."""
-        rasterio, file = _rasterio(), self._file
+        rasterio, file = library(), self._file
         self._mask: np.ndarray | None = None
         if not (np.isfinite([column, row]).all() and np.isfinite(side).all()):
             return None
@@ -250,7 +250,7 @@ def apply(grid: Any, x: Any, y: Any) -> tuple[Any, Any]:
 
 def _transform(crs: Any, to: str | None, x: Any, y: Any) -> tuple[Any, Any]:
     """Coordinates from `crs` to `to`, or to `crs` from degrees where `to` is None."""
-    warp = _rasterio().warp
+    warp = library().warp
     if to is None:
         return warp.transform("EPSG:4326", crs, list(x), list(y))[:2]
     return warp.transform(crs, to, list(x), list(y))[:2]
@@ -369,12 +369,7 @@ def fingerprint(path: str) -> str:
     return hashed.hexdigest()
 
 
-def _rasterio() -> Any:
-    try:
-        for part in ("enums", "errors", "vrt", "warp", "windows"):
-            importlib.import_module(f"rasterio.{part}")
-        return importlib.import_module("rasterio")
-    except ImportError as error:
-        raise ValueError(
-            'rasters need rasterio: pip install "unigeo-jax[geo]"'
-        ) from error
+def library() -> Any:
+    """rasterio, with the parts used here; ValueError where it is not installed."""
+    parts = ("enums", "errors", "vrt", "warp", "windows")
+    return extras.need("rasterio", "rasters", *parts)

@@ -5,11 +5,11 @@
 Rasters need nothing of this: rasterio opens such addresses itself.
 """
 
-import importlib
 import os
 import pathlib
 import posixpath
-from typing import Any
+
+from unigeo_jax import extras
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
@@ -21,7 +21,10 @@ def fetch(address: str, folder: pathlib.Path) -> pathlib.Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / posixpath.basename(address)
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    with _fsspec().open(address, "rb") as source, open(scratch, "wb") as file:
+    with (
+        extras.need("fsspec", "addresses").open(address, "rb") as source,
+        open(scratch, "wb") as file,
+    ):
         while data := source.read(1 << 20):
             file.write(data)
     os.replace(scratch, path)
@@ -48,14 +51,5 @@ def read(address: str, most: int) -> bytes:
       FileNotFoundError: it is not there. Whatever else goes wrong on the way ends the
         build, which then goes on where it was: an image is not bad for a bad network.
     """
-    with _fsspec().open(address, "rb") as file:
+    with extras.need("fsspec", "addresses").open(address, "rb") as file:
         return file.read(most + 1)
-
-
-def _fsspec() -> Any:
-    try:
-        return importlib.import_module("fsspec")
-    except ImportError as error:
-        raise ValueError(
-            'addresses need fsspec: pip install "unigeo-jax[geo]"'
-        ) from error
