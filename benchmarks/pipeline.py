@@ -56,7 +56,7 @@ def make_sources(folder: pathlib.Path, places: int) -> list[tuple[float, float]]
 
     from unigeo_jax.data.own import rasters
 
-    rasterio = rasters._rasterio()
+    rasterio = rasters.library()
     rng = np.random.default_rng(0)
     (folder / "images").mkdir()
     for number in range(min(FILES, places)):
