@@ -25,6 +25,15 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 flags.FLAGS.mark_as_parsed()  # library code may read absl flags; no test passes any
 
 
+def pytest_collection_modifyitems(items):
+    """Starts files with slow tests first: processes that share the tests end together.
+
+    A file is one process's; a long one at the end would leave the others idle.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def data_dir(tmp_path_factory) -> Path:
     """Returns a folder for datasets, the default one of every test.
