@@ -114,7 +114,10 @@ def sample(
         tuple(np.empty((len(node_b), *s), np.int32) for s in [(), *shapes]),
         tuple(np.empty((len(node_b), *s), np.float32) for s in shapes),
     )
-    rows = max(SLICE // width, 1)
+    parts = -(-len(node_b) * width // SLICE)
+    if pool is not None:  # of one size, so that two or four threads end together
+        parts = -(-parts // 4) * 4
+    rows = max(-(-len(node_b) // max(parts, 1)), 1)
 
     def part(low: int) -> None:
         here = slice(low, low + rows)
