@@ -86,7 +86,7 @@ def damage(folder: pathlib.Path) -> list[str]:
             str(name): (int(size), int(value))
             for name, (size, value) in json.loads(path.read_text("utf-8")).items()
         }
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         return [f"{path}: {error!r}"]
     bad, there = [], []
     for name, (size, _) in wanted.items():

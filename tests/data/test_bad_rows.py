@@ -19,12 +19,13 @@ from unigeo_jax.data.own import photos, problems, rasters, table
 def test_bad_rows_among_many_are_named_by_their_numbers(tmp_path):
     count, at = 30_000, np.random.default_rng(0).uniform(-80, 80, 30_000)
     lines = [f"p{i},{lat:.5f},{i % 360 - 180},fine" for i, lat in enumerate(at)]
-    lines[5] = "p5,10.0,20.0"  # a cell short: what follows keeps its numbers
+    # A cell short, and not UTF-8: what follows keeps its numbers.
+    lines[5] = "p5\xe9,10.0,20.0"
     lines[12_345] = "p12345,91.0,20.0,fine"
     lines[20_000] = "p19999,1.0,2.0,twin"
     lines[29_999] = "p29999,nan,2.0,last"
     path = tmp_path / "t.csv"
-    path.write_text("\n".join(["id,lat,lon,text", *lines]), "utf-8")
+    path.write_text("\n".join(["id,lat,lon,text", *lines]), "latin-1")
     found = problems.Problems()
     rows, read = table.read(path, found)
     named = {e["row"]: e["kind"] for e in found.examples}

@@ -118,8 +118,9 @@ def test_damaged_steps_are_set_aside_not_deleted_and_can_be_saved_again(folder):
 
 def test_broken_sums_are_damage_and_missing_ones_are_of_an_older_version(folder):
     sums = folder / "4" / "default" / checkpoint.SUMS
-    sums.write_text('{"a": 3}')
-    assert checkpoint.newest_good(folder, fall_back=True)[0] == 2
+    for broken in ('{"a": 3}', '{"a": [1, Infinity]}'):
+        sums.write_text(broken)
+        assert checkpoint.newest_good(folder, fall_back=True)[0] == 2
     sums.unlink()
     assert checkpoint.newest_good(folder, fall_back=True)[0] == 4
 

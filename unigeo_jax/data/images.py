@@ -105,9 +105,9 @@ def decode(data: bytes, channels: int = 3) -> np.ndarray:
             if image.mode in DEEP:
                 raise ValueError(f"more than 8 bits a channel (mode {image.mode})")
             pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow raises what comes, TypeError too
+    # Pillow raises what comes, TypeError too, and MemoryError where a damaged TIFF asks
+    # for tiles of up to 2 GB.
+    except Exception as error:
         raise ValueError(
             f"image of {len(data)} bytes cannot be read: {error};"
             f" allowed {'/'.join(FORMATS)} of 8 bits up to {MAX_PIXELS} pixels"

@@ -117,9 +117,7 @@ def decode(
         raise Unusable(f"more than {images.MAX_PIXELS} pixels") from error
     except PIL.UnidentifiedImageError as error:
         raise Unusable(f"no {'/'.join(images.FORMATS)} image") from error
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow raises what comes, TypeError too
+    except Exception as error:  # what Pillow raises; see images.decode
         raise Unusable("damaged") from error
 
 

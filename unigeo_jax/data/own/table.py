@@ -125,18 +125,21 @@ def _rows(
         found.add(row, "row", "wrong number of cells", problems.DROPPED, what)
         return "skip"
 
+    # As Latin-1 every byte is a letter: pyarrow hands a row of too many cells to `skip`
+    # only if it is text, and drops it without a word otherwise.
+    options = {"column_names": names, "skip_rows": 1, "encoding": "latin-1"}
     reader = pyarrow.csv.open_csv(
         path,
-        pyarrow.csv.ReadOptions(use_threads=False),
+        pyarrow.csv.ReadOptions(use_threads=False, **options),
         pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip),
-        pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.binary())),
+        pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
     )
     row = kept = 0
     for batch in reader:
         for values in batch.to_pylist():
             while kept < len(skipped) and skipped[kept] == row:
                 row, kept = row + 1, kept + 1
-            yield row, values
+            yield row, {name: cell.encode("latin-1") for name, cell in values.items()}
             row += 1
 
 
