@@ -32,6 +32,7 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -75,8 +76,14 @@ def train_command(ground: Ground, run: pathlib.Path, *more: str) -> list[str]:
 
 def state_digest(run: pathlib.Path, step: int = STEPS) -> str:
     """Hash of all that a checkpoint holds, and of the losses logged up to it."""
-    with ocp.StandardCheckpointer() as reader:
-        state = reader.restore(run.absolute() / "checkpoints" / str(step) / "default")
+    path = run.absolute() / "checkpoints" / str(step) / "default"
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+        # As numpy: two processes may have saved it, on devices that are not here.
+        plain = jax.tree.map(
+            lambda _: ocp.RestoreArgs(restore_type=np.ndarray),
+            reader.metadata(path).item_metadata,
+        )
+        state = reader.restore(path, args=ocp.args.PyTreeRestore(restore_args=plain))
     lines = [json.loads(x) for x in (run / "metrics.jsonl").read_text().splitlines()]
     told = [[line["step"], line["loss"]] for line in lines]
     return workdir.digest({"state": state, "told": np.array(told)})
