@@ -175,7 +175,7 @@ def kill_files(ground: Ground, kind: str, out: pathlib.Path) -> Trial:
     ]
     kills, code, last = until_it_ends(ground, make(ground, out), [*moments])
     # An export that was whole before it was killed is not written again: code 1.
-    whole = code == 0 or (kind == "export" and "exists" in last.err())
+    whole = code == 0 or (kind == "export" and "is there already" in last.err())
     equal = whole and files_digest(out, NO_RECORD) == ground.straight[kind]
     what = json.dumps(moments) + ("" if whole else last.err()[-2000:])
     return Trial(whole, equal, kills, what, time.monotonic() - began)
