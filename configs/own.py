@@ -9,6 +9,8 @@ python launch/train.py --config=configs/own.py:data=NAME,size=B --data_dir=DIR
   UniGeoCLIP's towers at 224 px, for accelerators; pictures are enlarged to it.
 python launch/train.py --config=configs/own.py:data=NAME,only=dsm+coords --data_dir=DIR
   some of the towers only.
+python launch/train.py --config=configs/own.py:data=NAME,time --data_dir=DIR
+  coordinates with year and month, of the table's column time.
 
 The folder of the datasets is --data_dir, else $UNIGEO_DATA_DIR.
 """
@@ -27,7 +29,7 @@ HALF = 3231.0  # km: the correlation of features of sigma s is .5 at HALF / s
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    args = common.parse(arg, data="", only="")
+    args = common.parse(arg, data="", only="", time=False)
     about = statistics(args["data"])
     config = common.training(args["size"], args["init"])
     config.name = common.name("own", arg)
@@ -38,10 +40,14 @@ def get_config(arg: str = "") -> ConfigDict:
         config.batch = max(8, min(128, train // 64 * 8))
         config.steps = min(2450, max(200, 30 * train // config.batch))
     config.eval.splits = tuple(s for s in ("val", "test") if places.get(s, 0) > 1)
-    config.towers = choose(towers(about, args["size"]), args["only"])
+    found = towers(about, args["size"])
     if args["tiny"]:
         common.shrink(config)
-        config.towers = choose(towers(about, "mini", 32), args["only"])
+        found = towers(about, "mini", 32)
+    if args["time"]:
+        found["coords"]["net"]["time"] = years(about)
+        found["coords"]["data"] |= {"time": True, "time_drop": 0.2}
+    config.towers = choose(found, args["only"])
     return config.lock()
 
 
@@ -58,6 +64,17 @@ def statistics(name: str) -> dict[str, Any]:
             f" {', '.join(there) or 'none'}"
         )
     return json.loads(found[-1].read_text("utf-8"))
+
+
+def years(about: dict[str, Any]) -> tuple[float, float]:
+    """Mean and deviation of the years of the training places, 1 where it is 0."""
+    field = about["fields"].get("time", {})
+    if not field.get("present", {}).get("train") or not field.get("mean"):
+        raise ValueError(
+            f"config argument time: no training place of {about['name']} has a time;"
+            " allowed: with a column time (2021-06-30, 2021-06, 2021) in its table"
+        )
+    return field["mean"][0], field["std"][0] or 1.0
 
 
 def choose(found: dict, only: str) -> dict:

@@ -3,17 +3,19 @@
 """Embeds places: of a table or vector file, or of a grid over a bounding box.
 
 python launch/embed.py --model=NAME --input=places.{csv,parquet,geojson,gpkg,fgb,shp}
-    --output=out.parquet [--lat=lat] [--lon=lon] [--points=64]
+    --output=out.parquet [--lat=lat] [--lon=lon] [--time=time] [--points=64]
 python launch/embed.py --model=NAME --bbox=5,45,11,48 --h3=6 --output=out.parquet
 python launch/embed.py --model=NAME --bbox=5,45,11,48 --cell_deg=.01 --output=out.tif
 
 Tables need columns lat and lon; geometries (points, polygons: the mean over --points
-places of their area) may have any CRS and need the extra `geo`. All columns stay;
-`embedding` is added, and `geometry` (WGS 84) where there was none. GeoParquet keeps
-CRS, model id, version and hash in its metadata, GeoTIFF in its tags. Memory does not
-grow with the table. The same command resumes: finished parts lie in OUTPUT.parts, and
-OUTPUT appears whole, at the end. --dtype=float32|float16|int8 (round(127 z), for unit
-vectors), --rows=65536 a part. Exit codes: 0 done, 1 error, 2 usage.
+places of their area) may have any CRS and need the extra `geo`. A model that was
+trained with times reads the column time where there is one; else, and in boxes, the
+time is unknown. All columns stay; `embedding` is added, and `geometry` (WGS 84) where
+there was none. GeoParquet keeps CRS, model id, version and hash in its metadata,
+GeoTIFF in its tags. Memory does not grow with the table. The same command resumes:
+finished parts lie in OUTPUT.parts, and OUTPUT appears whole, at the end.
+--dtype=float32|float16|int8 (round(127 z), for unit vectors), --rows=65536 a part. Exit
+codes: 0 done, 1 error, 2 usage.
 """
 
 import pathlib
@@ -33,6 +35,9 @@ CELL_DEG = flags.DEFINE_float("cell_deg", None, "With --bbox: a GeoTIFF's pixel.
 OUTPUT = flags.DEFINE_string("output", None, "GeoParquet or GeoTIFF.", required=True)
 LAT = flags.DEFINE_string("lat", "lat", "Column of latitudes, degrees, WGS 84.")
 LON = flags.DEFINE_string("lon", "lon", "Column of longitudes.")
+TIME = flags.DEFINE_string(
+    "time", None, "Column of times; default: time, if it is there. --time= takes none."
+)
 POINTS = flags.DEFINE_integer("points", 64, "Places of a polygon.", lower_bound=1)
 DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "float16", "int8"], "")
 ROWS = flags.DEFINE_integer("rows", 65_536, "Rows a part.", lower_bound=1)
@@ -44,6 +49,8 @@ def main(argv: list[str]) -> None:
     grid = (H3.value is None) + (CELL_DEG.value is None) == 1
     if bool(INPUT.value) == bool(BBOX.value) or grid != bool(BBOX.value):
         raise app.UsageError("--input, or --bbox with one of --h3 and --cell_deg")
+    if TIME.value and BBOX.value:
+        raise app.UsageError("--time is a column of --input, not for --bbox")
     try:
         count = run()
     except (ValueError, OSError) as error:
@@ -59,10 +66,8 @@ def run() -> int:
     how = {"dtype": DTYPE.value, "rows": ROWS.value}
     if INPUT.value:
         source, enc = pathlib.Path(INPUT.value), unigeo_jax.load(MODEL.value)
-        columns = (LAT.value, LON.value)
-        return embed_table.run(
-            enc, source, output, columns=columns, points=POINTS.value, **how
-        )
+        how |= {"columns": (LAT.value, LON.value), "points": POINTS.value}
+        return embed_table.run(enc, source, output, time=TIME.value, **how)
     west, south, east, north = (float(x) for x in BBOX.value or ())
     box = (west, south, east, north)
     grids.check(box)

@@ -163,3 +163,15 @@ def test_boxes_and_sizes_that_are_none_are_refused(tmp_path):
         grids.raster(Encoder(), (0, 0, 5, 5), 0.3, out)
     with pytest.raises(ValueError, match="float32, int8"):
         grids.raster(Encoder(), (0, 0, 5, 5), 0.5, out, "float16")
+
+
+def test_all_points_of_a_polygon_have_the_time_of_its_row(tmp_path):
+    shapes = [shapely.box(0, 0, 1, 1), shapely.Point(5, 5), shapely.box(9, 9, 10, 10)]
+    when = ["2021-01", None, "1999-01-01"]
+    made = geopandas.GeoDataFrame({"time": when}, geometry=shapes, crs="EPSG:4326")
+    made.to_file(tmp_path / "in.gpkg", engine="pyogrio")
+    out = tmp_path / "out.parquet"
+    enc = test_embed_table.Timed()
+    assert embed_table.run(enc, tmp_path / "in.gpkg", out, points=7) == 3
+    known = [[2021 + 14 / 366, 1], [0, 0], [1999, 1]]
+    np.testing.assert_allclose(vectors(out)[:, :2], known, rtol=1e-6)

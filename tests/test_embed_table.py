@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from unigeo_jax import embed_table, infer
+from unigeo_jax import coordinates, embed_table
 
 
 class Encoder:
@@ -21,7 +21,7 @@ class Encoder:
         self.calls, self.fail_at = 0, fail_at
 
     def embed(self, *, lat, lon):
-        latlon = infer.coordinates(lat, lon)
+        latlon = coordinates.degrees(lat, lon)
         self.calls += 1
         if self.calls == self.fail_at:
             raise KeyboardInterrupt
@@ -123,3 +123,48 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "x.txt").write_text("lat,lon\n1,2\n")
     with pytest.raises(ValueError, match=r"allowed: \.csv, \.parquet, \.geojson"):
         embed_table.run(Encoder(), tmp_path / "x.txt", tmp_path / "out.parquet")
+
+
+class Timed(Encoder):
+    """One that takes times: they are its vectors, and which rows it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.info |= {"time": True}
+
+    def embed(self, *, lat, lon, time=None):
+        when = coordinates.times(time, len(lat))
+        return np.concatenate([when, coordinates.degrees(lat, lon)], axis=1)
+
+
+def write_times(path, kind):
+    when = pa.array(["2021-06-30", None, "1999-01-01"])
+    if kind != "text":
+        when = when.cast(pa.date32() if kind == "date" else pa.timestamp("ms"))
+    columns = {"lat": [1.0] * 3, "lon": [2.0] * 3, "time": when, "seen": when}
+    pq.write_table(pa.table(columns), path)
+
+
+@pytest.mark.parametrize("kind", ["text", "date", "timestamp"])
+@pytest.mark.parametrize("name", [None, "seen", ""])
+def test_a_model_with_times_takes_the_column(kind, name, tmp_path):
+    source, out = tmp_path / "t.parquet", tmp_path / "out.parquet"
+    write_times(source, kind)
+    assert embed_table.run(Timed(), source, out, rows=2, time=name) == 3
+    z = np.stack(pq.read_table(out)["embedding"].to_numpy())
+    known = [[2021 + 180 / 366, 6], [0, 0], [1999, 1]]
+    np.testing.assert_allclose(z[:, :2], np.zeros((3, 2)) if name == "" else known)
+
+
+def test_a_column_of_times_that_cannot_be_taken_is_refused(tmp_path):
+    source, out = tmp_path / "t.parquet", tmp_path / "out.parquet"
+    write_times(source, "text")
+    with pytest.raises(ValueError, match=r"'when': is not among \['lat', 'lon'"):
+        embed_table.run(Timed(), source, out, time="when")
+    with pytest.raises(ValueError, match=r"'time': the model takes no time; allowed"):
+        embed_table.run(Encoder(), source, out, time="time")
+    assert embed_table.run(Encoder(), source, out) == 3  # and is one column of many
+    columns = {"lat": [1.0], "lon": [2.0], "time": ["last summer"]}
+    pq.write_table(pa.table(columns), source)
+    with pytest.raises(ValueError, match=r"rows from 0.*row 0: time='last summer'"):
+        embed_table.run(Timed(), source, tmp_path / "o.parquet")

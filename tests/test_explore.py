@@ -14,7 +14,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from unigeo_jax import explore, infer
+from unigeo_jax import coordinates, explore
 
 
 class Encoder:
@@ -28,12 +28,12 @@ class Encoder:
     def embed(self, *, lat=None, lon=None, text=None):
         if text is not None:
             return np.array([[0, 0, -1.0 if "south" in text[0] else 1.0]])
-        lat, lon = np.deg2rad(infer.coordinates(lat, lon)).T
+        lat, lon = np.deg2rad(coordinates.degrees(lat, lon)).T
         flat = np.cos(lat)
         return np.stack([flat * np.cos(lon), flat * np.sin(lon), np.sin(lat)], 1)
 
     def supported(self, *, lat, lon):
-        return infer.coordinates(lat, lon)[:, 0] > -50
+        return coordinates.degrees(lat, lon)[:, 0] > -50
 
 
 @pytest.fixture(scope="module")

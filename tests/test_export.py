@@ -16,7 +16,7 @@ import pytest
 
 import unigeo_jax
 from configs import unified
-from unigeo_jax import bundles, cards, export, infer, sharding, tasks, train
+from unigeo_jax import bundles, cards, export, sharding, tasks, train
 from unigeo_jax import trained as restored
 from unigeo_jax.modalities import student
 from unigeo_jax.nn import fixed
@@ -168,30 +168,6 @@ def test_an_export_never_overwrites_and_leaves_no_half(trained, earth_tiny, tmp_
         with pytest.raises(ZeroDivisionError):
             export.run(trained, tmp_path / "new", ("safetensors",), earth_tiny)
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
-
-
-@pytest.mark.parametrize(
-    ("lat", "lon", "words"),
-    [
-        ([1.0, np.nan], [0, 0], "row 1.*nan.*no NaN"),
-        ([1.0, 120.0], [0, 10], "row 1: lat=120.*swapped"),
-        ([1.0], [700.0], "row 0.*lon in"),
-        (["1.0"], [2.0], "allowed: numbers"),
-        ([], [], "one place or more"),
-        ([1.0, 2.0], [1.0], "one latitude and one longitude"),
-    ],
-)
-def test_bad_coordinates_are_one_clear_error(lat, lon, words):
-    with pytest.raises(ValueError, match=words):
-        infer.coordinates(lat, lon)
-
-
-def test_swapped_coordinates_that_are_plausible_are_warned_of():
-    lon_of_asia, lat_of_asia = np.linspace(5, 89, 40), np.linspace(5, 60, 40)
-    with pytest.warns(UserWarning, match="swapped"):
-        infer.coordinates(
-            np.maximum(lon_of_asia, 89 * (np.arange(40) > 12)), lat_of_asia
-        )
 
 
 def test_unknown_altered_and_later_models_are_refused(exported, tmp_path, enc):

@@ -5,7 +5,7 @@
 import numpy as np
 import pytest
 
-from unigeo_jax import infer
+from unigeo_jax import coordinates
 
 pytest.importorskip("sklearn")
 from sklearn.linear_model import Ridge
@@ -19,8 +19,10 @@ class Encoder:
 
     info = {"features": 3}  # noqa: RUF012
 
-    def features(self, *, lat, lon):
-        lat, lon = np.deg2rad(infer.coordinates(lat, lon)).T
+    def features(self, *, lat, lon, time=None):
+        if time is not None:
+            return coordinates.times(time, len(lat))
+        lat, lon = np.deg2rad(coordinates.degrees(lat, lon)).T
         flat = np.cos(lat)
         return np.stack([flat * np.cos(lon), flat * np.sin(lon), np.sin(lat)], 1)
 
@@ -52,3 +54,13 @@ def test_columns_by_name_and_errors():
 def test_an_unknown_model_is_an_error_when_it_is_fitted():
     with pytest.raises(ValueError, match="'mars'"):
         GeoEmbedder("mars").fit([[0, 0]])
+
+
+def test_a_column_of_times_is_given_to_the_model():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"lat": [1.0, 2.0], "lon": [1.0, 2.0]})
+    frame["seen"] = pandas.to_datetime(["2021-07-02", None])
+    made = GeoEmbedder(Encoder(), time="seen").fit(frame)
+    np.testing.assert_array_equal(made.transform(frame)[:, 1], [7, 0])
+    with pytest.raises(ValueError, match=r"a table, which alone has a column of times"):
+        made.transform(np.zeros((2, 2)))

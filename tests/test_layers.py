@@ -38,7 +38,8 @@ ARROWS: dict[str, set[str]] = {
     "workdir": {"types"},
     "host": set(),
     "watchdog": {"types"},
-    "data": {"extras", "modalities", "types"},
+    "coordinates": set(),
+    "data": {"coordinates", "extras", "modalities", "types"},
     "pth": set(),
     "evals": {"data", "extras", "nn", "pth", "types"},
     "siglip": {"model", "modalities", "nn", "checkpoint", "types"},
@@ -67,7 +68,7 @@ ARROWS: dict[str, set[str]] = {
     # Only infer.py's raw texts and pictures need inputs.py, which needs Flax.
     "inputs": {"modalities"},
     "bundles": set(),
-    "infer": {"bundles", "inputs", "nn"},
+    "infer": {"bundles", "coordinates", "inputs", "nn"},
     "cards": set(),
     "embed_table": {"geometries"},
     "explore": {"evals"},
@@ -98,6 +99,7 @@ FILES_ALLOWED = {
     }
 }
 # The path from coordinates to vectors stays light: what users without a GPU install.
+LIGHT = ("__init__", "bundles", "coordinates", "infer")
 INFER_THIRD_PARTY = {"jax", "numpy", "flatbuffers"}
 BANNED = {"tensorflow", "pickle", "cPickle", "dill", "joblib", "cloudpickle", "shelve"}
 MAX_FILE_LINES = 380
@@ -221,7 +223,7 @@ def test_the_package_imports_neither_launch_nor_configs_nor_tests():
 
 
 def test_inference_needs_jax_and_numpy_only():
-    light = [ROOT / PACKAGE / f"{name}.py" for name in ("__init__", "bundles", "infer")]
+    light = [ROOT / PACKAGE / f"{name}.py" for name in LIGHT]
     allowed = INFER_THIRD_PARTY | {PACKAGE} | sys.stdlib_module_names
     bad = [
         f"{name_of(path)}:{line} {module}"

@@ -58,7 +58,24 @@ def _use(about: Mapping[str, Any]) -> str:
     return (
         "```python\nimport unigeo_jax\n\nenc = unigeo_jax.load(PATH)\n"
         "z = enc.embed(lat=[48.86], lon=[2.35])  # float32 (1, "
-        f"{about['dim']}), degrees WGS 84\n```\n"
+        f"{about['dim']}), degrees WGS 84\n```\n" + _time(about)
+    )
+
+
+def _time(about: Mapping[str, Any]) -> str:
+    """How the tower of coordinates takes a time; "" where it takes none."""
+    towers = about.get("training", {}).get("towers", {})
+    scale = towers.get("coords", {}).get("net", {}).get("time")
+    if not scale:
+        return ""
+    return (
+        '\nIt takes a time: `embed(lat=, lon=, time="2021-06-30")`, one a place or one'
+        " for all. The month counts as sine and cosine on the circle of the year, the"
+        f" year less {scale[0]:.2f} over {scale[1]:.2f}, mean and deviation of the"
+        " training places, at most 3 either way. A place without a time is one of an"
+        " unknown time, as which training also showed some that have one. Program and"
+        " ONNX file take year (with its fraction) and month (1 to 12) behind latitude"
+        " and longitude, 0 for unknown.\n"
     )
 
 

@@ -61,12 +61,15 @@ def run(
     dtype: str = "float32",
     rows: int = 65_536,
     points: int = 64,
+    time: str | None = None,
 ) -> int:
     """Embed `source` into `output`; return the number of rows.
 
     source: CSV or Parquet with `columns` of latitude and longitude, degrees WGS 84; or
       GeoParquet or a vector file of points and polygons, which keep their geometry and
       CRS (geometries.py). points: of each polygon, whose vector is their mean.
+    time: column of times, for a model that takes them; None: `time`, if it is there,
+      "" none. A row without one is a place of an unknown time.
     enc: what unigeo_jax.load gives. dtype: float32, float16, or int8, round(127 z).
 
     Raises:
@@ -76,12 +79,29 @@ def run(
     """
     if not source.is_file():
         raise ValueError(f"{source}: no such file; allowed: {', '.join(SUFFIXES)}")
+    time = time_column(enc, source, time)
     stat = source.stat()
     told = f"{source.resolve()}:{stat.st_size}:{stat.st_mtime_ns}:{columns}"
-    job = about(enc, f"{told}:{rows}:{points}", dtype)
-    return write(
-        enc, batches(source, columns, rows), output, job, columns, points, str(source)
-    )
+    job = about(enc, f"{told}:{rows}:{points}{time and f':{time}'}", dtype)
+    tables = batches(source, columns, rows)
+    return write(enc, tables, output, job, columns, points, str(source), time)
+
+
+def time_column(enc: Any, source: pathlib.Path, name: str | None) -> str:
+    """The column of times to take, "" for none; raises ValueError if it cannot be."""
+    takes = enc.info.get("time", False)
+    if not name and (name is not None or not takes):
+        return ""
+    names = reader_of(source, 1)[1].names
+    if name is None:
+        return "time" if "time" in names else ""
+    if not takes or name not in names:
+        raise ValueError(
+            f"{source}: column of times {name!r}: "
+            + (f"is not among {names}" if takes else "the model takes no time")
+            + "; allowed: a column, of a model that was trained with times"
+        )
+    return name
 
 
 def write(
@@ -92,6 +112,7 @@ def write(
     columns: tuple[str, str] = ("lat", "lon"),
     points: int = 64,
     source: str = "input",
+    time: str = "",
 ) -> int:
     """Embed tables, a part each, always the same ones for a `job`; return the rows."""
     parts = output.with_name(output.name + ".parts")
@@ -109,7 +130,7 @@ def write(
             path = parts / f"{number:08d}.parquet"
             if not path.exists():
                 try:
-                    done = embed(enc, table, columns, first, job, points)
+                    done = embed(enc, table, columns, first, job, points, time)
                 except ValueError:
                     if not files:  # nothing to resume: a mended table may come
                         shutil.rmtree(parts)
@@ -211,15 +232,17 @@ def embed(
     first: int,
     job: dict[str, Any],
     per_polygon: int,
+    time: str = "",
 ) -> pa.Table:
     """Add vectors, and points where there is no geometry, to rows from `first` on."""
     known = {KEY: json.dumps(job).encode()}
+    when = {"time": moments(table.column(time))} if time else {}
     try:
         if geometries.column(table.schema):
-            z_nd = geometries.embed(enc, table, per_polygon)
+            z_nd = geometries.embed(enc, table, per_polygon, **when)
         else:
             lat, lon = (numbers(table.column(name), name) for name in columns)
-            z_nd = enc.embed(lat=lat, lon=lon)
+            z_nd = enc.embed(lat=lat, lon=lon, **when)
             table = table.append_column("geometry", points(lat, lon))
             geo = geometries.metadata(CRS84, kinds=("Point",))
             known[b"geo"] = json.dumps(geo).encode()
@@ -249,6 +272,13 @@ def numbers(column: pa.ChunkedArray, name: str) -> np.ndarray:
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         raise ValueError(f"column {name!r} holds {kind}; allowed: numbers, degrees")
     return pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False)
+
+
+def moments(column: pa.ChunkedArray) -> np.ndarray:
+    """A column of times as `embed` of a model takes them; it judges them."""
+    if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
+        return column.to_numpy(zero_copy_only=False)
+    return np.array(column.to_pylist(), object)
 
 
 def points(lat: np.ndarray, lon: np.ndarray) -> pa.Array:

@@ -40,7 +40,7 @@ from unigeo_jax.nn import layers
 FORMATS = ("jax", "safetensors", "onnx")
 PLATFORMS = ("cpu", "cuda", "tpu")
 WEIGHTS = "model.safetensors"
-COORDINATES = ("atlas", "coords", "student")  # modality files that take (b, 2) degrees
+COORDINATES = ("atlas", "coords", "student")  # modality files that take degrees
 
 
 def run(
@@ -132,7 +132,7 @@ def towers(
         if "onnx" in formats and entry["module"] in COORDINATES:
             entry["onnx"] = f"{name}.onnx"
             with_weights = functools.partial(function, weights)
-            onnx_graph.write(part / entry["onnx"], with_weights, about)
+            onnx_graph.write(part / entry["onnx"], with_weights, about, spec.shape[0])
         if vocabulary := _vocabulary(tower.data):
             entry["vocabulary"] = f"{name}.vocabulary"
             shutil.copyfile(vocabulary, part / entry["vocabulary"])

@@ -14,12 +14,15 @@ class GeoEmbedder(TransformerMixin, BaseEstimator):
     """Embed coordinates with an exported model; there is nothing to fit.
 
     model: a folder or name for `unigeo_jax.load`, or what it returned. X: (n, 2)
-    numbers [lat, lon] in degrees WGS 84, or a table with columns `lat` and `lon`.
+    numbers [lat, lon] in degrees WGS 84, or a table with columns `lat` and `lon`, and
+    `time`, if one is named, for a model that takes times.
     Gives float32 (n, d), the model's `features`. Raises ValueError as it does.
     """
 
-    def __init__(self, model: Any = "earth", lat: str = "lat", lon: str = "lon"):
-        self.model, self.lat, self.lon = model, lat, lon
+    def __init__(
+        self, model: Any = "earth", lat: str = "lat", lon: str = "lon", time: str = ""
+    ):
+        self.model, self.lat, self.lon, self.time = model, lat, lon, time
 
     def fit(self, X: Any, y: Any = None) -> "GeoEmbedder":
         """Open the model; X and y are not looked at."""
@@ -34,17 +37,19 @@ class GeoEmbedder(TransformerMixin, BaseEstimator):
     def transform(self, X: Any) -> np.ndarray:
         """Return the vectors of the rows of X, float32 (n, d)."""
         if hasattr(X, "columns"):
-            if missing := [c for c in (self.lat, self.lon) if c not in X.columns]:
+            names = {"lat": self.lat, "lon": self.lon}
+            names |= {"time": self.time} if self.time else {}
+            if missing := [c for c in names.values() if c not in X.columns]:
                 raise ValueError(
                     f"GeoEmbedder: columns {missing} are missing; got {list(X.columns)}"
                 )
-            return self.model_.features(
-                lat=np.asarray(X[self.lat]), lon=np.asarray(X[self.lon])
-            )
+            given = {key: np.asarray(X[name]) for key, name in names.items()}
+            return self.model_.features(**given)
         X = np.asarray(X)
-        if X.ndim != 2 or X.shape[1] != 2:
+        if X.ndim != 2 or X.shape[1] != 2 or self.time:
             raise ValueError(
-                f"GeoEmbedder: got shape {X.shape}; allowed: (n, 2), lat and lon"
+                f"GeoEmbedder: got shape {X.shape}; allowed: (n, 2), lat and lon, or a"
+                " table, which alone has a column of times"
             )
         return self.model_.features(lat=X[:, 0], lon=X[:, 1])
 

@@ -77,11 +77,12 @@ def column(schema: pa.Schema) -> str:
     return geo.get("primary_column", "")
 
 
-def embed(enc: Any, table: pa.Table, points: int) -> np.ndarray:
+def embed(enc: Any, table: pa.Table, points: int, time: Any = None) -> np.ndarray:
     """Vectors of the geometries of a table with GeoParquet's metadata: (n, d).
 
-    points: of each polygon. Raises ValueError naming the row (within the table) that is
-    empty, no point or polygon, or outside what its CRS can tell; or a CRS of none.
+    points: of each polygon. time: one a row, None: `enc` is not given any. Raises
+    ValueError naming the row (within the table) that is empty, no point or polygon, or
+    outside what its CRS can tell; or a CRS of none.
     """
     name, shapely = column(table.schema), extras.need("shapely", "geometries")
     raw = table.column(name).to_numpy(zero_copy_only=False)
@@ -101,8 +102,11 @@ def embed(enc: Any, table: pa.Table, points: int) -> np.ndarray:
     for first in range(0, len(shapes), step):
         part = shapes[first : first + step]
         counts_n, latlon_p2 = places(part, points)
+        when = {}
+        if time is not None:
+            when["time"] = np.repeat(time[first : first + step], counts_n)
         try:
-            z_pd = enc.embed(lat=latlon_p2[:, 0], lon=latlon_p2[:, 1])
+            z_pd = enc.embed(lat=latlon_p2[:, 0], lon=latlon_p2[:, 1], **when)
         except ValueError as error:
             raise ValueError(f"points of rows from {first}: {error}") from error
         starts_n = np.concatenate([[0], np.cumsum(counts_n)[:-1]])

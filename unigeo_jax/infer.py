@@ -19,7 +19,7 @@ from jax import export
 from jax.sharding import AxisType, Mesh
 from jax.sharding import PartitionSpec as P
 
-from unigeo_jax import bundles
+from unigeo_jax import bundles, coordinates
 from unigeo_jax.nn import fixed
 
 BUCKETS = (1, 8, 64, 512, 4096)  # rows; features of the last stay in a CPU's cache
@@ -39,12 +39,16 @@ def load(path: str | pathlib.Path) -> "Model":
     bundles.check_hashes(folder, about, [about["weights"]])
     model = Model(folder, about, bundles.read_safetensors(folder / about["weights"]))
     if COORDS in about["towers"]:
-        model._embed(COORDS, np.zeros((1, 2), np.float32))
+        shape = about["towers"][COORDS]["input"]["shape"]
+        model._embed(COORDS, np.zeros((1, *shape), np.float32))
     return model
 
 
 class Model:
-    """An exported model. `info`: dim, towers, training data, version, commit, hash."""
+    """An exported model.
+
+    `info`: dim, towers, training data, version, commit, hash, whether it takes a time.
+    """
 
     def __init__(
         self, folder: pathlib.Path, about: dict, weights: Mapping[str, np.ndarray]
@@ -67,18 +71,25 @@ class Model:
             "modalities": list(about["towers"]),
             "sha256": about["files"][about["weights"]]["sha256"],
         }
+        tower = about["towers"].get(COORDS)
+        self.info["time"] = bool(tower) and tower["input"]["shape"] == [4]
         student = about.get("training", {}).get("task") == "distillation"
         self.info["features"] = about["dim"] + (0 if student else fixed.DIM)
 
     def __deepcopy__(self, _: Any) -> "Model":
         return self  # nothing in it changes: scikit-learn clones a GeoEmbedder often
 
-    def embed(self, *, lat: Any = None, lon: Any = None, **values: Any) -> np.ndarray:
+    def embed(
+        self, *, lat: Any = None, lon: Any = None, time: Any = None, **values: Any
+    ) -> np.ndarray:
         """Embed places by coordinates, or by one other modality: float32 (n, d).
 
         lat, lon: degrees, WGS 84, numbers or sequences of them; longitudes beyond 180
-          wrap. Or one name of a tower with a value a place: `text=["..."]`, `aerial=`
-          uint8 (n, height, width, 3), or what the tower takes, as config.json says.
+          wrap. time: of models that take one (info["time"]): ISO 8601 texts, dates or
+          datetime64, one a place or one for all; year and month count. None, NaT and
+          "" are an unknown time.
+        Or one name of a tower with a value a place: `text=["..."]`, `aerial=` uint8
+          (n, height, width, 3), or what the tower takes, as config.json says.
 
         Raises ValueError: NaN, out of range, text, nothing, or no such tower; it names
         the first row. Warns where lat and lon seem to be swapped, and of places far
@@ -90,24 +101,31 @@ class Model:
                 f"embed: got {', '.join([*given, *values]) or 'nothing'}; allowed: lat="
                 f" and lon=, or one of {', '.join(self._about['towers'])}"
             )
+        if time is not None and not (given and self.info["time"]):
+            raise ValueError(
+                f"embed: got time= with info['time'] {self.info['time']}; allowed: with"
+                " lat= and lon=, of a model that was trained with times"
+            )
         if given:
-            latlon_n2 = coordinates(lat, lon)
+            x = latlon_n2 = coordinates.degrees(lat, lon)
             self._warn_of_far(latlon_n2)
-            return self._embed(COORDS, latlon_n2)
+            if self.info["time"]:
+                x = np.concatenate([x, coordinates.times(time, len(x))], axis=1)
+            return self._embed(COORDS, x)
         ((name, value),) = values.items()
         return self._embed(name, self._inputs(name, value))
 
-    def features(self, *, lat: Any, lon: Any) -> np.ndarray:
+    def features(self, *, lat: Any, lon: Any, time: Any = None) -> np.ndarray:
         """What a model of a label should read: float32 (n, info["features"]).
 
         The vectors of `embed`, beside those of a contrastive run the fixed features of
         nn/fixed.py, which say where a place lies; a student's are as they are. Raises
         ValueError as `embed` does.
         """
-        z_nd = self.embed(lat=lat, lon=lon)
+        z_nd = self.embed(lat=lat, lon=lon, time=time)
         if self.info["features"] == self.info["dim"]:
             return z_nd
-        return fixed.beside(z_nd, *coordinates(lat, lon).T)
+        return fixed.beside(z_nd, *coordinates.degrees(lat, lon).T)
 
     def similarity(self, a_nd: np.ndarray, b_nd: np.ndarray) -> np.ndarray:
         """Cosine similarity of all pairs, float32 (n, m)."""
@@ -171,7 +189,7 @@ class Model:
         known_n3 = _sphere(np.stack([places["lat"], places["lon"]], axis=1))
         k = min(k, len(known_n3))
         rows, km = [], []
-        for part in _chunks(coordinates(lat, lon), 256):
+        for part in _chunks(coordinates.degrees(lat, lon), 256):
             points = _sphere(part)
             near = np.argpartition(-(points @ known_n3.T), k - 1, axis=1)[:, :k]
             chord = np.linalg.norm(known_n3[near] - points[:, None], axis=-1)
@@ -185,7 +203,7 @@ class Model:
 
     def supported(self, *, lat: Any, lon: Any) -> np.ndarray:
         """Which places have a training place near: bool (n,); all, if not known."""
-        latlon_n2 = coordinates(lat, lon)
+        latlon_n2 = coordinates.degrees(lat, lon)
         if self._domain is None:
             return np.ones(len(latlon_n2), bool)
         return bundles.inside(self._domain[0], latlon_n2)
@@ -296,47 +314,6 @@ class Model:
             return spread[0](spread[1], _pad(x, BUCKETS[-1] * count))
 
         return call
-
-
-def coordinates(lat: Any, lon: Any) -> np.ndarray:
-    """Check degrees and return them as float32 (n, 2) [lat, lon], wrapped.
-
-    Raises ValueError naming the first bad row; warns where they seem to be swapped.
-    """
-    try:
-        lat_n, lon_n = (np.atleast_1d(np.asarray(x)) for x in (lat, lon))
-        if lat_n.dtype.kind not in "iuf" or lon_n.dtype.kind not in "iuf":
-            raise TypeError(f"{lat_n.dtype} and {lon_n.dtype}")
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"lat, lon: got {error}; allowed: numbers, degrees WGS 84"
-        ) from error
-    if lat_n.ndim != 1 or lat_n.shape != lon_n.shape or not len(lat_n):
-        raise ValueError(
-            f"lat, lon: got shapes {lat_n.shape} and {lon_n.shape}; allowed: one"
-            " latitude and one longitude a place, one place or more"
-        )
-    lat_n, lon_n = lat_n.astype(np.float64), lon_n.astype(np.float64)
-    bad_n = ~((np.abs(lat_n) <= 90.0) & (np.abs(lon_n) <= 540.0))
-    if bad_n.any():
-        row = int(np.flatnonzero(bad_n)[0])
-        finite_n = bad_n & np.isfinite(lat_n) & np.isfinite(lon_n)
-        swapped = (np.abs(lon_n) <= 90.0).all() and finite_n.sum() == bad_n.sum()
-        raise ValueError(
-            f"row {row}: lat={lat_n[row]}, lon={lon_n[row]} ({bad_n.sum()} such rows);"
-            " allowed: lat in [-90, 90], lon in [-540, 540] degrees, no NaN"
-            + ("; are lat and lon swapped?" if swapped else "")
-        )
-    polar = len(lat_n) >= 20 and np.median(np.abs(lat_n)) > 66 and np.ptp(lat_n) > 60
-    if polar and np.abs(lon_n).max() <= 75:
-        warnings.warn(
-            "most latitudes are polar and all longitudes within 75 degrees: are"
-            " lat and lon swapped?",
-            stacklevel=3,
-        )
-    beyond_n = np.abs(lon_n) > 180.0
-    lon_n = np.where(beyond_n, (lon_n + 180.0) % 360.0 - 180.0, lon_n)
-    return np.stack([lat_n, lon_n], axis=1).astype(np.float32)
 
 
 def unit(z_nd: np.ndarray) -> np.ndarray:

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A coordinate encoder as an ONNX file: its traced program, operation by operation.
 
-Needs the package `onnx` (extra `onnx`). Input `latlon` float32 (b, 2) in degrees,
-output `z` float32 (b, d); b is open. Operations that a coordinate encoder has
-are translated; another one is an error that names it.
+Needs the package `onnx` (extra `onnx`). Input `latlon` float32 (b, 2) in degrees, with
+year and month behind, (b, 4), of an encoder with times; output `z` float32 (b, d); b is
+open. Operations that a coordinate encoder has are translated; another one is an error
+that names it.
 """
 
 import pathlib
@@ -33,9 +34,12 @@ _INNER = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 
 
 def write(
-    path: pathlib.Path, function: Callable[[jax.Array], jax.Array], about: Mapping
+    path: pathlib.Path,
+    function: Callable[[jax.Array], jax.Array],
+    about: Mapping,
+    width: int = 2,
 ) -> None:
-    """Write x (b, 2) -> (b, d) to `path`.
+    """Write x (b, `width`) -> (b, d) to `path`.
 
     Raises:
       ValueError: the package `onnx` is not installed, or an operation has no
@@ -43,18 +47,18 @@ def write(
     """
     onnx = extras.need("onnx", "--format onnx", extra="onnx")
     (rows,) = export.symbolic_shape("b")
-    x = jax.ShapeDtypeStruct((rows, 2), jnp.float32)
+    x = jax.ShapeDtypeStruct((rows, width), jnp.float32)
     closed = jax.make_jaxpr(function)(x)
     graph = _Graph(onnx)
     (z,) = graph.evaluate(closed.jaxpr, closed.consts, ["latlon"])
     graph.add("Identity", [z], output="z")
     value = onnx.helper.make_tensor_value_info
-    real, width = onnx.TensorProto.FLOAT, int(closed.out_avals[0].shape[1])
+    real, dim = onnx.TensorProto.FLOAT, int(closed.out_avals[0].shape[1])
     made = onnx.helper.make_graph(
         graph.nodes,
         about["model_id"],
-        [value("latlon", real, ["b", 2])],
-        [value("z", real, ["b", width])],
+        [value("latlon", real, ["b", width])],
+        [value("z", real, ["b", dim])],
         graph.constants,
     )
     model = onnx.helper.make_model(

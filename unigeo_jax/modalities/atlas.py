@@ -14,10 +14,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from unigeo_jax.modalities.coords import read, spec
+from unigeo_jax.modalities.coords import check, read, spec
 from unigeo_jax.nn import fourier, harmonics
 
-__all__ = ["NORTH", "SOUTH", "TILE", "Encoder", "look_up", "read", "spec"]
+__all__ = ["NORTH", "SOUTH", "TILE", "Encoder", "check", "look_up", "read", "spec"]
 
 SOUTH, NORTH = -60.0, 84.0  # edges of the maps, degrees; beyond, the edge is repeated
 TILE = 8  # pixels a side

@@ -9,10 +9,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from unigeo_jax.modalities.coords import read, spec
+from unigeo_jax.modalities.coords import check, read, spec
 from unigeo_jax.nn import harmonics
 
-__all__ = ["Encoder", "read", "spec"]
+__all__ = ["Encoder", "check", "read", "spec"]
 
 
 class Encoder(nn.Module):

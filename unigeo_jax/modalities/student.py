@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from unigeo_jax.modalities import coords
 from unigeo_jax.modalities.coords import read, spec
 from unigeo_jax.nn import fourier, harmonics, layers
 
@@ -25,6 +26,7 @@ OUTPUTS = ("raw", "unit", "unit+norm")
 
 def check(data: Mapping[str, Any], net: Mapping[str, Any]) -> None:
     """Refuse a student without features, or of an output that is not known."""
+    coords.check(data, net)
     if not net.get("levels") and not (net.get("sigmas") and net.get("frequencies")):
         raise ValueError(
             f"student: got levels={net.get('levels')}, sigmas={net.get('sigmas')},"

@@ -229,6 +229,22 @@ class FourierTokens(nn.Module):
         return fourier_tokens(points, frequencies_kfi, self.fast, rest)
 
 
+def time_features(time_b2: jax.Array, mean: float, deviation: float) -> jax.Array:
+    """Turn (b, 2) year, with its fraction, and month 1 to 12 into (b, 5).
+
+    Whether the month is known, its sine and cosine on the circle of the year; whether
+    the year is known, and the year less `mean`, in units of `deviation`, at most 3
+    either way. 0 is unknown.
+    """
+    year_b, month_b = time_b2[:, 0], time_b2[:, 1]
+    angle_b = (2.0 * math.pi / 12.0) * (month_b - 1.0)
+    month_known_b = (month_b >= 1.0).astype(time_b2.dtype)
+    year_known_b = (year_b >= 1.0).astype(time_b2.dtype)
+    season = [month_known_b * wave(angle_b) for wave in (jnp.sin, jnp.cos)]
+    years_b = year_known_b * jnp.clip((year_b - mean) / deviation, -3.0, 3.0)
+    return jnp.stack([month_known_b, *season, year_known_b, years_b], axis=1)
+
+
 class LatLonEncoder(nn.Module):
     """Encode (b, 2) lat, lon in degrees as (b, 2 * frequencies), un-normalised.
 
@@ -239,6 +255,9 @@ class LatLonEncoder(nn.Module):
     `pool="concat"` lets `head` read every scale by weights of its own.
     `sigmas=[16] * 5` is the single-scale ablation: frequencies of equal sigmas are
     drawn independently, so the number of tokens and frequencies stays the same.
+    `time`, mean and deviation of the years of the training places, lets year and month
+    follow lat and lon, (b, 4): their `time_features` make one more token, which the
+    scales attend to. Without them, (b, 2), the time is unknown.
 
     Differs from UniGeoCLIP: blocks are drawn independently (the release copies one),
     attention runs over scales (its commit 00bad68 attends over the batch), and a
@@ -258,11 +277,14 @@ class LatLonEncoder(nn.Module):
     dropout: float = 0.0
     scan: bool = False
     remat: layers.Remat = "none"
+    time: tuple[float, ...] = ()
     dim: int | None = None
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, latlon_b2: jax.Array, train: bool = False) -> jax.Array:
+        if self.time:
+            latlon_b2, time_b2 = latlon_b2[:, :2], latlon_b2[:, 2:]
         if self.pool not in ("mean", "concat"):
             raise ValueError(f"pool: got {self.pool!r}, allowed: mean, concat")
         features = FourierTokens(tuple(self.sigmas), self.frequencies, self.projection)
@@ -278,6 +300,9 @@ class LatLonEncoder(nn.Module):
                 registers = registers.astype(self.dtype)
                 front = jnp.broadcast_to(registers, (b, *shape[1:]))
                 x_bkw = jnp.concatenate([front, x_bkw], axis=1)
+            if self.time:
+                token_bw = self._time_token(time_b2, b, w)
+                x_bkw = jnp.concatenate([token_bw[:, None], x_bkw], axis=1)
             x_bkw = layers.Transformer(
                 self.depth,
                 self.heads,
@@ -291,8 +316,14 @@ class LatLonEncoder(nn.Module):
                 dtype=self.dtype,
                 name="Transformer",
             )(x_bkw, train=train)
-            x_bkw = x_bkw[:, self.registers :]
+            x_bkw = x_bkw[:, self.registers + bool(self.time) :]
         x_bw = x_bkw.reshape(b, -1) if self.pool == "concat" else x_bkw.mean(axis=1)
         if self.dim is not None and self.dim != x_bw.shape[1]:
             x_bw = layers.Dense(self.dim, self.dtype, name="head")(x_bw)
         return x_bw
+
+    def _time_token(self, time_b2: jax.Array, b: int, w: int) -> jax.Array:
+        if not time_b2.shape[1]:
+            time_b2 = jnp.zeros((b, 2), time_b2.dtype)
+        features_b5 = time_features(time_b2, *self.time).astype(self.dtype)
+        return layers.Dense(w, self.dtype, name="time")(features_b5)

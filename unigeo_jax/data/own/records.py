@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the records of a user's places: the transform that worker processes run."""
 
-import datetime
 import functools
 import json
 import math
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet
 
+from unigeo_jax import coordinates
 from unigeo_jax.data import splits
 from unigeo_jax.data.datasets.chunks import Columns
 from unigeo_jax.data.own import photos, problems, rasters, shards, statistics
@@ -61,15 +61,6 @@ def fields_of(job: dict[str, Any]) -> dict[str, shards.Field]:
             shape = (side, side, len(source.bands))
             found[source.name] = field("array", shape, job["stored"][source.name][0])
     return found
-
-
-def month_of(time: str) -> tuple[float, float]:
-    """Year, with its fraction, and month 1 to 12 of an ISO date; NaN if it is none."""
-    try:
-        at = datetime.datetime.fromisoformat(time.strip())
-    except ValueError:
-        return math.nan, math.nan
-    return at.year + (at.timetuple().tm_yday - 1) / 366, float(at.month)
 
 
 class Maker:
@@ -140,10 +131,11 @@ class Maker:
     def _times(self, places: list[Place]) -> Columns:
         pairs = []
         for place in places:
-            pairs.append(month_of(place["time"]))
-            if place["time"] and math.isnan(pairs[-1][0]):
-                what = f"{place['time']!r}; allowed: ISO 8601, as 2021-06-30"
-                self._found.add(place["row"], "time", "no date", "masked", what)
+            try:
+                pairs.append(coordinates.year_and_month(place["time"]))
+            except ValueError as error:
+                pairs.append((math.nan, math.nan))
+                self._found.add(place["row"], "time", "no date", "masked", str(error))
         year_i, month_i = np.array(pairs, np.float32).T
         self._tally.seen("time", int(np.isfinite(year_i).sum()))
         self._tally.add("time", np.stack([year_i, month_i], 1))
