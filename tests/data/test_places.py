@@ -3,6 +3,7 @@
 """Own tables and rasters become datasets: rows judged, splits apart, bytes the same."""
 
 import csv
+import dataclasses
 import hashlib
 import io
 import json
@@ -236,6 +237,22 @@ def test_overlapping_chips_across_splits_are_refused(world, tmp_path):
     with pytest.raises(division.Leak, match=r"test-overlap: \d+ places"):
         chosen = options(world, split="random")
         places.build(world / "places.csv", tmp_path, "leak", chosen, 0)
+
+
+def test_chips_that_leave_hardly_a_training_place_are_refused(world, tmp_path):
+    (rgb, *_), wide = options(world).sources, {"metres": 1200.0, "size": 16}
+    chosen = options(
+        world, sources=(rgb, rasters.Source("dsm", str(world / "dem.tif"), **wide))
+    )
+    words = r"chips of dsm have 1200 m a side, so that \d+ of \d+ .*--metres dsm=METRES"
+    with pytest.raises(ValueError, match=words):
+        places.build(world / "places.csv", tmp_path, "wide", chosen, 0)
+    chosen = dataclasses.replace(chosen, buffer_m=1200.0)
+    folder = places.build(world / "places.csv", tmp_path, "wide", chosen, 0)
+    assert (
+        json.loads((folder / "report.json").read_text())["splits"]["dropped_by_buffer"]
+        > 40
+    )
 
 
 def test_a_block_goes_to_one_split_and_the_buffer_keeps_training_away():

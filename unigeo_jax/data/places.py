@@ -173,18 +173,21 @@ def _divide(
     """Places by split, how many, and what the report says of it.
 
     Raises:
-      ValueError: a rule that does not fit.
+      ValueError: a rule that does not fit; chips that leave little for training.
       division.Leak: chips or files are on both sides, and that is not allowed.
     """
     split_n, group_n = division.assign(options.split, places, options.shares)
     lat_n = np.array([p["lat"] for p in places])
     lon_n = np.array([p["lon"] for p in places])
-    chip = max([s.metres for s in options.sources], default=0.0)
+    sources = options.sources
+    chip = max([s.metres for s in sources], default=0.0)
     metres = options.buffer_m
     if metres < 0:
         blocked = options.split.partition(":")[0] in ("blocked", "s2", "h3", "region")
         metres = chip if blocked and not options.overlap else 0.0
     dropped = division.buffer(lat_n, lon_n, split_n, metres)
+    if options.buffer_m < 0:
+        division.check_buffer(split_n, dropped, {s.name: s.metres for s in sources})
     cell_n = records.cells(places, lat_n, lon_n)
     for number, place in enumerate(places):
         place["split"] = str(split_n[number])

@@ -162,6 +162,26 @@ def leaks(
     return found
 
 
+def check_buffer(
+    split_n: np.ndarray, dropped_n: np.ndarray, chips: dict[str, float]
+) -> None:
+    """Raise ValueError where the reach of chips leaves under a quarter for training.
+
+    chips: their metres a side by name.
+    """
+    train = int(np.sum(split_n == "train"))
+    left = train - int(dropped_n.sum())
+    if left * 4 >= train:
+        return
+    name = max(chips, key=lambda n: chips[n])
+    raise ValueError(
+        f"--split: chips of {name} have {chips[name]:.0f} m a side, so that {left} of"
+        f" {train} training places do not overlap a held-out one; allowed: smaller"
+        f" chips (--metres {name}=METRES), larger blocks (--split=blocked:DEGREES), or"
+        " --buffer_m or --allow_overlap, which say that this is as wanted"
+    )
+
+
 def buffer(lat_n, lon_n, split_n: np.ndarray, metres: float) -> np.ndarray:
     """Training places within a square of `metres` of a held-out one: bool (n,)."""
     dropped = np.zeros(len(split_n), bool)
