@@ -12,6 +12,7 @@ modalities as a query}, "geolocation": {split: {query: ...}}, "downstream": {tas
 {"random"|"blocked"|"region-<column>": {encoder: {"score", "std", "metric", "n",
 ...}}}}, "tasks", "folds", "efficiency", "run"}. unigeo_jax/evals/downstream.py says
 what an entry holds. Scores whose label the encoder's inputs reveal are marked: `leak`.
+Of a run with times, probes and geolocation take coordinates of an unknown time.
 Of a run with a mobility graph, labels at its nodes are also read from the mobility
 tower and from the mean of all towers, with mobility and without.
 

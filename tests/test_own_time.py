@@ -68,6 +68,7 @@ def test_records_have_year_and_month_and_the_config_their_statistics(data_dir):
     assert ["time", "no date", "masked", 40] in [list(c) for c in report["counts"]]
 
 
+@pytest.mark.slow
 def test_the_exported_model_is_the_model_whatever_is_known_of_a_time(timed, data_dir):
     folder, enc = timed
     run = trained.restore(folder / "run", data_dir)
@@ -95,6 +96,7 @@ def test_the_exported_model_is_the_model_whatever_is_known_of_a_time(timed, data
     assert f"less {mean:.2f} over {deviation:.2f}" in card
 
 
+@pytest.mark.slow
 def test_the_onnx_file_takes_times(timed, data_dir, tmp_path):
     pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")
@@ -107,6 +109,7 @@ def test_the_onnx_file_takes_times(timed, data_dir, tmp_path):
     np.testing.assert_allclose(got, want, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_table_that_trained_is_embedded_with_its_times(timed, data_dir, tmp_path):
     _, enc = timed
     table = tmp_path / "t.csv"
