@@ -324,7 +324,8 @@ def evaluate(folder: pathlib.Path, data_dir: pathlib.Path, out: pathlib.Path) ->
     report.write(out / "report.html", results, embeds, seen=seen)
     workdir.write_json(out / "results.json", report.plain(results))
     say(f"in {out}: results.json report.html folds/ predictions/")
-    workdir.say(report.table(results))
+    if tasks:
+        workdir.say(report.table(results))
 
 
 def main(argv: list[str]) -> None:
