@@ -156,6 +156,18 @@ def test_the_folder_has_card_hashes_and_licence(exported):
     assert cards.DATA_CARD.name in about["files"]
 
 
+def test_the_card_marks_scores_with_a_leak_and_credits_a_teacher(exported):
+    about = json.loads((exported / "config.json").read_text())
+    about["training"]["taught_by"] = ["geoclip", "aerial"]
+    entry = {"metric": "r2", "score": 0.8239, "leak": ["night"], "flags": []}
+    blocked = {"coords": entry, "latlon": entry | {"score": 0.2, "leak": []}}
+    blocked["idw"] = entry | {"score": None, "leak": [], "flags": ["no folds"]}
+    found = {"evaluation": {"downstream": {"lights": {"blocked": blocked}}}}
+    card = cards.write(about, found)
+    assert "| lights, r2 | 0.824* | no folds | 0.200 |" in card
+    assert "GeoCLIP" in card and "MIT licence" in card
+
+
 def test_an_export_never_overwrites_and_leaves_no_half(trained, earth_tiny, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").touch()

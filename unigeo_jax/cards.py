@@ -7,6 +7,11 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+# Of teachers that are others' work.
+CREDITS = {
+    "geoclip": "geoclip is the location encoder of GeoCLIP (Vivanco Cepeda, Nayak and"
+    " Shah, 2023), MIT licence, Copyright (c) 2024 Vicente Vivanco."
+}
 DATA_CARD = pathlib.Path(__file__).parent / "data" / "bundle" / "DATA_CARD.md"
 
 
@@ -89,6 +94,7 @@ def _data(about: Mapping[str, Any]) -> str:
     )
     taught = about.get("training", {}).get("taught_by")
     by = f" Taught by: {', '.join(taught)}." if taught else ""
+    by += "".join(f" {CREDITS[name]}" for name in taught or () if name in CREDITS)
     return (
         f"`{about['training_data']}`.{by} {where} The code is Apache-2.0; the weights:"
         f" `{about['licence']}`"
@@ -150,13 +156,18 @@ def _downstream(tasks: Mapping[str, Any]) -> str:
     rows = []
     for task, kinds in tasks.items():
         blocked = kinds.get("blocked", {})
-        cells = [
-            f"{blocked[n]['score']:.3f}" if n in blocked else "not run" for n in names
-        ]
+        cells = [_score(blocked[n]) if n in blocked else "not run" for n in names]
         metric = next(iter(blocked.values()), {}).get("metric", "")
         rows.append(f"| {task}, {metric} | " + " | ".join(cells) + " |")
     head = "| task | " + " | ".join(names) + " |\n|---|" + "--:|" * len(names) + "\n"
-    return f"Probes, blocked folds:\n\n{head}" + "\n".join(rows) + "\n"
+    legend = "Probes, blocked folds; * the encoder saw what reveals the label:\n\n"
+    return legend + head + "\n".join(rows) + "\n"
+
+
+def _score(entry: Mapping[str, Any]) -> str:
+    if entry["score"] is None:
+        return ", ".join(entry["flags"])
+    return f"{entry['score']:.3f}" + ("*" if entry.get("leak") else "")
 
 
 def _files(about: Mapping[str, Any]) -> str:
