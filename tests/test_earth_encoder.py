@@ -91,7 +91,6 @@ def test_means_over_pixels_split_them_by_their_shares():
     np.testing.assert_allclose(got, wanted, rtol=1e-6)
 
 
-@pytest.mark.skipif(not MODEL.exists(), reason="no model in this checkout")
 def test_the_packaged_encoder_loads_and_is_small():
     enc = unigeo_jax.load("earth")
     assert enc.info["dim"] <= 512

@@ -150,7 +150,8 @@ def test_the_folder_has_card_hashes_and_licence(exported):
     card = (exported / "README.md").read_text()
     assert about["left_out"] == {}
     for name, entry in about["files"].items():
-        assert entry["sha256"] in card and (exported / name).exists()
+        assert entry["sha256"] in card
+        assert (exported / name).stat().st_mode & 0o777 == 0o644
     for words in ("out-of-scope", "license:", "SHA-256", "CC BY", "recall@10"):
         assert words in card
     assert cards.DATA_CARD.name in about["files"]

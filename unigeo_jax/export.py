@@ -74,6 +74,8 @@ def run(
         domain(part, folder, about)
         finish(part, folder, about)
         part.chmod(0o755)
+        for path in part.iterdir():  # safetensors writes for its owner alone
+            path.chmod(0o644)
         os.replace(part, out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
