@@ -163,6 +163,12 @@ def test_a_killed_build_goes_on_and_ends_with_the_same_bytes(built, world, tmp_p
     assert {n: (again / n).stat().st_mtime_ns for n in before} == before
 
 
+def test_a_build_killed_before_its_last_rename_goes_on(built, world, tmp_path):
+    shutil.copytree(built, tmp_path / "mine" / f".making-{built.name}")
+    again = places.build(world / "places.csv", tmp_path, "mine", options(world), 0)
+    assert hashes(again) == hashes(built)
+
+
 def image_bytes(kind="JPEG", mode="RGB", size=(40, 30), **how):
     stream = io.BytesIO()
     PIL.Image.new(mode, size, how.pop("colour", None)).save(stream, kind, **how)

@@ -266,7 +266,9 @@ def _absolute(path: str) -> str:
 
 
 def _refuse_another(root: pathlib.Path, folder: pathlib.Path) -> None:
-    there = {p.parent for p in root.glob(f"*/{shards.DATASET_INFO}")} - {folder}
+    found = {p.parent for p in root.glob(f"*/{shards.DATASET_INFO}")} - {folder}
+    # A build killed just before its last rename has one too.
+    there = {path for path in found if not path.name.startswith(".")}
     if there:
         raise ValueError(
             f"{root} holds a dataset of other places or options; allowed: another"
