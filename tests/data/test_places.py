@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
