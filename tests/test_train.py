@@ -72,6 +72,7 @@ def test_eight_devices_give_the_losses_of_one(
     np.testing.assert_allclose(losses, straight[1], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_saved_on_eight_devices_goes_on_with_four_and_with_one(
     earth_tiny, straight, tmp_path
 ):
