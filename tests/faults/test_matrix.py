@@ -83,7 +83,7 @@ MATRIX = {
     "bad coordinates": [
         "data/test_places.py::test_bad_rows_are_named_masked_or_dropped_and_the_rest_is_kept",
         "test_coordinates.py::test_bad_coordinates_are_one_clear_error",
-        "test_export.py::test_swapped_coordinates_that_are_plausible_are_warned_of",
+        "test_coordinates.py::test_swapped_coordinates_that_are_plausible_are_warned_of",
         "modalities/test_coords.py::test_an_impossible_place_is_an_error_that_names_it",
     ],
     "antimeridian": [
