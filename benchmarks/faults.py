@@ -45,7 +45,7 @@ SAVE_POINTS = (
     *("save.begin", "save.copied", "save.written", "save.merged", "save.summed"),
     "save.committed",
 )
-HEARTBEAT_S, WATCHDOG_S, SPARE_S = 10, 4, 30
+HEARTBEAT_S, WATCHDOG_S = 10, 4
 KINDS = ("saving", "between saves", "restoring", "evaluation", "dataset", "export")
 PAIRS = ("peer killed", "peer stopped", "peer slow")
 

@@ -4,6 +4,7 @@
 
 import json
 import pathlib
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,12 +14,8 @@ from unigeo_jax import bundles, export
 from unigeo_jax.modalities import student
 
 
-def write(folder: pathlib.Path, dim: int = 8) -> pathlib.Path:
-    """Write programs, weights and config.json of an untrained student."""
-    folder.mkdir(parents=True)
-    options = {"sigmas": (1.0, 16.0), "frequencies": 4, "widths": (8,)}
-    net = student.Encoder(dim, output="unit", **options)
-    variables = jax.jit(net.init)(jax.random.key(0), np.zeros((1, 2), np.float32))
+def program(net: Any, variables: Any) -> tuple[dict[str, Any], bytes]:
+    """Weights of an encoder of coordinates by name, and the program that takes them."""
     structure = jax.tree.structure(variables)
     arrays = export.flatten(variables)
     names = list(arrays)
@@ -26,8 +23,17 @@ def write(folder: pathlib.Path, dim: int = 8) -> pathlib.Path:
     def embed(weights, x):
         return net.apply(jax.tree.unflatten(structure, [weights[n] for n in names]), x)
 
-    spec = np.zeros(2, np.float32)
-    (folder / "coords.jax").write_bytes(export.program(embed, arrays, spec))
+    return arrays, export.program(embed, arrays, np.zeros(2, np.float32))
+
+
+def write(folder: pathlib.Path, dim: int = 8) -> pathlib.Path:
+    """Write programs, weights and config.json of an untrained student."""
+    folder.mkdir(parents=True)
+    options = {"sigmas": (1.0, 16.0), "frequencies": 4, "widths": (8,)}
+    net = student.Encoder(dim, output="unit", **options)
+    variables = jax.jit(net.init)(jax.random.key(0), np.zeros((1, 2), np.float32))
+    arrays, data = program(net, variables)
+    (folder / "coords.jax").write_bytes(data)
     safetensors.numpy.save_file(arrays, folder / export.WEIGHTS)
     tower = {"module": "student", "dim": dim, "data": {}, "weights": sorted(arrays)}
     tower |= {"input": {"dtype": "float32", "shape": [2]}, "program": "coords.jax"}

@@ -16,6 +16,7 @@ import pytest
 
 import unigeo_jax
 from configs import unified
+from tests import small_models
 from unigeo_jax import bundles, cards, export, sharding, tasks, train
 from unigeo_jax import trained as restored
 from unigeo_jax.modalities import student
@@ -290,14 +291,7 @@ def test_a_student_exports_for_any_number_of_rows(draw, levels):
     net = student.Encoder(5, widths=(8,), **options)
     latlon = np.array([[10.0, 20.0], [-89.0, 180.0], [0.0, -180.0]], np.float32)
     variables = draw(net, latlon)
-    weights = export.flatten(variables)
-    structure = jax.tree.structure(variables)
-
-    def embed(weights, x):
-        return net.apply(jax.tree.unflatten(structure, [*weights.values()]), x)
-
-    held = {str(i).zfill(3): v for i, v in enumerate(weights.values())}
-    data = export.program(embed, held, np.zeros(2, np.float32))
+    held, data = small_models.program(net, variables)
     loaded = jax.export.deserialize(bytearray(data))
     for rows in (latlon, latlon[:1]):
         np.testing.assert_allclose(

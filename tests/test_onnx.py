@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from unigeo_jax import export, onnx_graph
+from tests import small_models
+from unigeo_jax import onnx_graph
 from unigeo_jax.modalities import atlas, coords, student
 
 
@@ -41,14 +42,7 @@ def test_scanned_blocks_export_as_those_that_are_not(draw, tmp_path):
     latlon = np.array([[10.0, 20.0], [-89.0, 180.0], [0.0, -180.0]], np.float32)
     variables = draw(net, latlon)
     variables["params"]["frequencies"][1] *= 1000 / 0.3
-    arrays = export.flatten(variables)
-    structure = jax.tree.structure(variables)
-
-    def embed(weights, x):
-        return net.apply(jax.tree.unflatten(structure, [*weights.values()]), x)
-
-    held = {str(i).zfill(3): v for i, v in enumerate(arrays.values())}
-    data = export.program(embed, held, np.zeros(2, np.float32))
+    held, data = small_models.program(net, variables)
     want = net.apply(variables, latlon)
     got = jax.export.deserialize(bytearray(data)).call(held, latlon)
     np.testing.assert_allclose(got, want, atol=1e-5)
