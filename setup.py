@@ -42,6 +42,8 @@ REQUIRES = [
 ]
 EXTRAS = {
     "test": [
+        # Fuzzing guided by coverage; it has wheels for Linux alone.
+        'atheris>=3.0; sys_platform == "linux"',
         *("geopandas>=1.0", "onnx>=1.17", "onnxruntime>=1.20"),
         "jraph>=0.0.6.dev0",
         "pyright[nodejs]>=1.1.400",

@@ -91,12 +91,11 @@ def main() -> None:
     inputs = 20_000 if options.quick else options.inputs
     warnings.simplefilter("ignore")
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
-    shm = "/dev/shm" if pathlib.Path("/dev/shm").is_dir() else None
     rows = {}
     print(
         f"{'parser':16}{'inputs':>10}{'accepted':>10}{'refused':>10}{'bad':>6}   per s"
     )
-    with tempfile.TemporaryDirectory(dir=shm) as name:
+    with tempfile.TemporaryDirectory(dir=protocol.memory_disk()) as name:
         found = targets(pathlib.Path(name))
         bound(options.memory)
         for kind, target in found.items():

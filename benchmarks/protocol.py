@@ -159,6 +159,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def memory_disk() -> str | None:
+    """A folder in memory, where this system has one."""
+    return "/dev/shm" if pathlib.Path("/dev/shm").is_dir() else None
+
+
 def check_idle(load: float, force: bool) -> None:
     """Raises ValueError if the machine is too busy for times to mean anything."""
     if load > MAX_LOAD and not force:

@@ -3,8 +3,11 @@
 """Files of others: refused or read, never run, never believed about their size."""
 
 import ast
+import json
 import pathlib
 import random
+import subprocess
+import sys
 import warnings
 import zipfile
 
@@ -12,7 +15,7 @@ import numpy as np
 import pytest
 
 from benchmarks import fuzz, fuzz_targets
-from tests import pth_files
+from tests import planted_parser, pth_files
 from unigeo_jax import pth
 from unigeo_jax.modalities import text as texts
 
@@ -119,3 +122,33 @@ def test_damaged_files_are_refused_and_nothing_else_happens(targets, name):
         outcomes, bad = fuzz.fuzz(target, 200, draw, seconds=20)
     assert not bad, bad
     assert outcomes.total() == 200
+
+
+@pytest.mark.slow
+def test_fuzzing_guided_by_coverage_finds_what_blind_fuzzing_does_not(tmp_path):
+    pytest.importorskip("atheris")
+    target = planted_parser.targets(tmp_path)["planted"]
+    assert not fuzz.fuzz(target, 5_000, random.Random(0))[1]
+
+    places = [f"--out={tmp_path}/out.json", f"--keep={tmp_path}"]
+
+    def guided(*flags):
+        return subprocess.run(
+            [sys.executable, "benchmarks/fuzz_guided.py", *flags, *places],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    ran = guided("--targets=tests.planted_parser", "--inputs=5000")
+    assert ran.returncode == 1 and "IndexError" in ran.stdout, ran.stderr
+    (kept,) = tmp_path.glob("planted-crash-*")
+    with pytest.raises(IndexError):
+        target.parse(kept.read_bytes())
+    ran = guided("--quick", "--only", "record", "tasks")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    for row in rows.values():
+        assert row["inputs"] == 500 and not row["bad"]
+        assert row["features"][1] > row["features"][0] > 0
