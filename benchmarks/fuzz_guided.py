@@ -44,7 +44,8 @@ def child(options: argparse.Namespace, rest: list[str]) -> None:
     """Runs libFuzzer on one parser; never returns."""
     import atheris
 
-    with atheris.instrument_imports(include=[*OURS, options.targets.split(".")[0]]):
+    ours = [*OURS, options.targets.split(".")[0]]
+    with atheris.instrument_imports(include=ours):  # pyright: ignore
         module = importlib.import_module(options.targets)
     warnings.simplefilter("ignore")
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
