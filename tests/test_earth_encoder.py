@@ -11,7 +11,7 @@ import pytest
 
 import unigeo_jax
 from configs import packaged
-from unigeo_jax import earth_encoder, tasks, trained
+from unigeo_jax import earth_encoder, export, tasks, trained
 from unigeo_jax.data.datasets import earth_crops
 
 MODEL = pathlib.Path(unigeo_jax.__file__).parent / "models" / "earth"
@@ -56,6 +56,17 @@ def test_its_parts_have_the_variances_that_were_asked_for(making):
     assert z_nd.var(0).sum() / made.config.dim == pytest.approx(3.0, rel=0.3)
     assert z_nd.std(0).max() < 4 * z_nd.std(0).min()
     assert abs(z_nd.mean(0)).max() < 0.5 * z_nd.std(0).max()
+
+
+def test_its_places_are_those_it_was_made_over(making, tmp_path):
+    made = packaged.get_config("tiny")
+    about = export.run(making[0], tmp_path / "model", ("jax",), tmp_path)
+    assert about["step"] == made.steps
+    enc = unigeo_jax.load(tmp_path / "model")
+    lat, lon = earth_encoder.draw_points(made.points, made.seed)[:9].T
+    found = enc.explain(lat=lat, lon=lon, k=1)
+    np.testing.assert_array_equal(found["row"][:, 0], np.arange(9))
+    assert enc.supported(lat=lat, lon=lon).all()
 
 
 def test_points_are_on_the_earth_and_the_same_each_time():

@@ -161,12 +161,21 @@ def test_the_folder_has_card_hashes_and_licence(exported):
 def test_the_card_marks_scores_with_a_leak_and_credits_a_teacher(exported):
     about = json.loads((exported / "config.json").read_text())
     about["training"]["taught_by"] = ["geoclip", "aerial"]
-    entry = {"metric": "r2", "score": 0.8239, "leak": ["night"], "flags": []}
+    entry = {"metric": "r2", "score": 0.8239, "std": 0.01, "leak": ["night"]}
+    entry |= {"flags": [], "low": 0.7, "high": 0.9, "moran": 0.1}
     blocked = {"coords": entry, "latlon": entry | {"score": 0.2, "leak": []}}
     blocked["idw"] = entry | {"score": None, "leak": [], "flags": ["no folds"]}
-    found = {"evaluation": {"downstream": {"lights": {"blocked": blocked}}}}
-    card = cards.write(about, found)
-    assert "| lights, r2 | 0.824* | no folds | 0.200 |" in card
+    whole = {"downstream": {"lights": {"blocked": blocked, "random": blocked}}}
+    whole["run"] = {"command": "python x.py", "commit": "abc", "seeds": 3}
+    whole |= {"folds": {"lights.csv": "12ab"}}
+    whole["run"]["workdir"] = "/home/somebody"
+    card = cards.write(about, {"evaluation": whole})
+    assert "| lights, r2 | 0.824 ±0.010* | no folds | 0.200 ±0.010 |" in card
+    assert "over 3 seeds" in card and "`python x.py`, commit abc" in card
+    kept = cards.downstream({"evaluation": whole})
+    assert kept["folds"] == {"lights.csv": "12ab"}
+    assert kept["blocked"]["lights"]["coords"]["low"] == 0.7
+    assert "workdir" not in kept["run"] and cards.downstream({}) == {}
     assert "GeoCLIP" in card and "MIT licence" in card
 
 

@@ -12,6 +12,8 @@ CREDITS = {
     "geoclip": "geoclip is the location encoder of GeoCLIP (Vivanco Cepeda, Nayak and"
     " Shah, 2023), MIT licence, Copyright (c) 2024 Vicente Vivanco."
 }
+SCORES = "scores.json"
+KEPT = ("score", "std", "low", "high", "metric", "n", "leak", "flags")
 DATA_CARD = pathlib.Path(__file__).parent / "data" / "bundle" / "DATA_CARD.md"
 
 
@@ -26,6 +28,23 @@ def scores(folder: pathlib.Path, step: int) -> dict[str, Any]:
         if path.exists():
             found[name] = json.loads(path.read_text(encoding="utf-8"))
     return found
+
+
+def downstream(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What `SCORES` keeps of an evaluation: blocked scores, folds by hash, the run."""
+    whole = found.get("evaluation", {})
+    tasks = {
+        task: {
+            encoder: {k: entry[k] for k in KEPT if k in entry}
+            for encoder, entry in kinds["blocked"].items()
+        }
+        for task, kinds in whole.get("downstream", {}).items()
+        if "blocked" in kinds
+    }
+    if not tasks:
+        return {}
+    run = {k: v for k, v in whole.get("run", {}).items() if k != "workdir"}
+    return {"blocked": tasks, "run": run, "folds": whole.get("folds", {})}
 
 
 def write(about: Mapping[str, Any], found: Mapping[str, Any]) -> str:
@@ -129,9 +148,8 @@ def _scores(found: Mapping[str, Any]) -> str:
     for split, pairs in found.get("retrieval", {}).items():
         if split in ("test", "val") and isinstance(pairs, dict):
             parts.append(_retrieval(split, pairs))
-    tasks = found.get("evaluation", {}).get("downstream", {})
-    if tasks:
-        parts.append(_downstream(tasks))
+    if scored := downstream(found):
+        parts.append(_downstream(scored))
     if "fidelity" in found:
         text = json.dumps(found["fidelity"], indent=1)
         parts.append(f"Fidelity to the teacher:\n\n```json\n{text}\n```\n")
@@ -151,23 +169,28 @@ def _retrieval(split: str, pairs: Mapping[str, Any]) -> str:
     return f"Retrieval, `{split}` (held-out blocks):\n\n{head}" + "\n".join(rows) + "\n"
 
 
-def _downstream(tasks: Mapping[str, Any]) -> str:
-    names = sorted({e for kinds in tasks.values() for e in kinds.get("blocked", {})})
+def _downstream(scored: Mapping[str, Any]) -> str:
+    tasks, run = scored["blocked"], scored["run"]
+    names = sorted({encoder for entries in tasks.values() for encoder in entries})
     rows = []
-    for task, kinds in tasks.items():
-        blocked = kinds.get("blocked", {})
-        cells = [_score(blocked[n]) if n in blocked else "not run" for n in names]
-        metric = next(iter(blocked.values()), {}).get("metric", "")
+    for task, entries in tasks.items():
+        cells = [_score(entries[n]) if n in entries else "not run" for n in names]
+        metric = next(iter(entries.values()), {}).get("metric", "")
         rows.append(f"| {task}, {metric} | " + " | ".join(cells) + " |")
     head = "| task | " + " | ".join(names) + " |\n|---|" + "--:|" * len(names) + "\n"
-    legend = "Probes, blocked folds; * the encoder saw what reveals the label:\n\n"
+    legend = (
+        f"Probes, blocked folds, mean ± deviation over {run.get('seeds')} seeds of the"
+        " folds; * the encoder saw what reveals the label. From"
+        f" `{run.get('command')}`, commit {run.get('commit')}; intervals and the"
+        f" SHA-256 of the folds: `{SCORES}`.\n\n"
+    )
     return legend + head + "\n".join(rows) + "\n"
 
 
 def _score(entry: Mapping[str, Any]) -> str:
     if entry["score"] is None:
         return ", ".join(entry["flags"])
-    return f"{entry['score']:.3f}" + ("*" if entry.get("leak") else "")
+    return f"{entry['score']:.3f} ±{entry['std']:.3f}" + "*" * bool(entry.get("leak"))
 
 
 def _files(about: Mapping[str, Any]) -> str:

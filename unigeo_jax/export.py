@@ -70,7 +70,7 @@ def run(
     try:
         about = describe(folder, config, step, name, licence)
         towers(part, config, params, run.constants, formats, about)
-        places(part, config, data_dir, about)
+        places(part, folder, config, data_dir, about)
         domain(part, folder, about)
         finish(part, folder, about)
         part.chmod(0o755)
@@ -214,12 +214,19 @@ def flatten(tree: Any) -> dict[str, np.ndarray]:
 
 
 def places(
-    part: pathlib.Path, config: Any, data_dir: pathlib.Path | None, about: dict
+    part: pathlib.Path,
+    folder: pathlib.Path,
+    config: Any,
+    data_dir: pathlib.Path | None,
+    about: dict[str, Any],
 ) -> None:
-    """Keep where the training places lie, if their dataset is on this machine."""
+    """Keep where the training places lie: the run's own, or its dataset's if here."""
     try:
-        folder = datasets.find(config.data.name, data_dir)
-        with np.load(folder / f"index-{config.data.split}.npz") as index:
+        path = folder / trained.PLACES
+        if not path.exists():
+            made = datasets.find(config.data.name, data_dir)
+            path = made / f"index-{config.data.split}.npz"
+        with np.load(path, allow_pickle=False) as index:
             found = {k: index[k].astype(np.float32) for k in ("lat", "lon")}
     except (OSError, ValueError, KeyError):
         about["places"] = None
@@ -247,8 +254,12 @@ def finish(part: pathlib.Path, folder: pathlib.Path, about: dict[str, Any]) -> N
     """Add card, hashes and, last, config.json."""
     if about["training_data"].startswith(("earth", "us_places")):
         shutil.copyfile(cards.DATA_CARD, part / "DATA_CARD.md")
+    found = cards.scores(folder, about["step"])
+    if scored := cards.downstream(found):
+        text = json.dumps(scored, indent=1) + "\n"
+        (part / cards.SCORES).write_text(text, encoding="utf-8")
     about["files"] = hashes(part)
-    card = cards.write(about, cards.scores(folder, about["step"]))
+    card = cards.write(about, found)
     (part / "README.md").write_text(card, encoding="utf-8")
     text = json.dumps(about, indent=1) + "\n"
     (part / "config.json").write_text(text, encoding="utf-8")
