@@ -232,6 +232,9 @@ def json_targets(folder: pathlib.Path) -> dict[str, Target]:
     (arrays / "d").write_bytes(b"abc")
     size, value = checkpoint._sum(arrays / "d")
     sums = json.dumps({"d": [size, value]}).encode()
+    times = dict.fromkeys(("init_timestamp_nsecs", "commit_timestamp_nsecs"), 1)
+    step = json.dumps({"item_handlers": {"default": checkpoint.SUMMED}} | times)
+    (arrays.parent / checkpoint.METADATA).write_text(step, encoding="utf-8")
     tasks = [{"name": "t", "file": "t.csv", "target": "y", "kind": "regression"}]
     rows = "\n".join(f"{i},{i},{i * 0.5}" for i in range(30))
     (folder / "t.csv").write_text(f"lat,lon,y\n{rows}\n", encoding="utf-8")
@@ -243,7 +246,18 @@ def json_targets(folder: pathlib.Path) -> dict[str, Target]:
             in_file(
                 arrays, checkpoint.SUMS, lambda p: checkpoint.damage(arrays.parent)
             ),
-            0.08,
+            0.06,
+            (),
+            mutate_json,
+        ),
+        "checkpoint metadata": Target(
+            [step.encode()],
+            in_file(
+                arrays.parent,
+                checkpoint.METADATA,
+                lambda p: checkpoint.damage(p.parent),
+            ),
+            0.02,
             (),
             mutate_json,
         ),

@@ -97,6 +97,7 @@ def targets(tmp_path_factory):
 
 NAMES = (
     *("record", "image", "photo", "table", "edge list", "graph", "checkpoint sums"),
+    *("checkpoint metadata",),
     *("workdir config", "shared config", "tasks", "npz", "safetensors", "pth"),
 )
 
