@@ -248,7 +248,7 @@ def earth(name: str, data_dir: Any = None, rows: int | None = None) -> list[Task
     for source, _ in loaded:
         # Records lie in the order of a hash: the first ones are a random sample.
         count = min(len(source), -(-len(source) * wanted * 12 // (10 * total)))
-        records += [source[i] for i in range(count)]
+        records += datasets.readable(source, range(count))
     column = {key: np.array([r[key] for r in records]) for key in fields}
     lat, lon = column["lat"], column["lon"]
     values = {

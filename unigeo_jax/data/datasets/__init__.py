@@ -8,8 +8,9 @@ import importlib
 import os
 import pathlib
 import re
+import sys
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -191,6 +192,15 @@ class Records(Sequence):
             if record[field] is None and values and values[0]:
                 record.setdefault(DAMAGED, []).append(field)
         return record
+
+
+def readable(source: Sequence[Record], numbers: Iterable[int]) -> Iterator[Record]:
+    """Those of the records `numbers` that can be read; names others on stderr."""
+    for number in numbers:
+        try:
+            yield source[int(number)]
+        except BadRecord as error:
+            print(f"warning: left out: {error}", file=sys.stderr, flush=True)
 
 
 def _newest(folder: pathlib.Path) -> pathlib.Path | None:
