@@ -4,6 +4,7 @@
 
 import os
 import pathlib
+import resource
 import shutil
 import subprocess
 import sys
@@ -102,7 +103,7 @@ def harm_first(folder):
     raise AssertionError("no byte is that of record 0 alone")
 
 
-def harm_image(folder, number):
+def harm_image(folder, number, harm=lambda data: data[: len(data) // 2]):
     """Rewrites a shard with one image cut in half: the record itself is whole."""
     path = shard_file(folder, number // SHARD)
     from array_record.python import array_record_module as module
@@ -113,7 +114,7 @@ def harm_image(folder, number):
 
     example = tf_example_pb2.Example.FromString(records[number % SHARD])
     values = example.features.feature["aerial"].bytes_list.value
-    values[0] = values[0][: len(values[0]) // 2]
+    values[0] = harm(values[0])
     records[number % SHARD] = example.SerializeToString()
     reader.close()
     writer = module.ArrayRecordWriter(str(path), "group_size:1")
@@ -223,6 +224,22 @@ def test_a_file_that_is_missing_or_forbidden_is_never_skipped(folder, monkeypatc
         path.chmod(0)
         with pytest.raises(OSError):
             batches(folder, max_bad=1.0)
+
+
+def test_a_lack_of_memory_is_not_taken_for_a_bad_record(folder):
+    large = images.encode_png(np.zeros((5_000, 5_000, 3), np.uint8))
+    harm_image(folder, 41, lambda _: large)
+    source, _ = datasets.load("mine", "train", folder.parents[1])
+    now = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    most = now * resource.getpagesize() + 2**26
+    resource.setrlimit(resource.RLIMIT_AS, (most, limits[1]))
+    try:
+        with pytest.raises(MemoryError):
+            source[41]
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+    assert source[41]["aerial"].shape == (5_000, 5_000, 3)
 
 
 def test_a_half_read_index_is_an_error_that_names_it(folder):

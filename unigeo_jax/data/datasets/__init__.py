@@ -125,6 +125,7 @@ class Records(Sequence):
 
     Raises:
       ValueError: unknown split or field, or, on access, a record that cannot be read.
+      OSError, MemoryError: on access, what is wrong with this machine, not the record.
     """
 
     def __init__(self, folder, name: str, split: str, fields=None) -> None:
@@ -162,7 +163,7 @@ class Records(Sequence):
         number %= len(self)
         try:
             return self._decode(self._raw[number])
-        except OSError:
+        except (OSError, MemoryError):  # of this machine, not of the record
             raise
         except Exception as error:
             with self.file_of(number).open("rb") as file:  # OSError: not the record's
