@@ -147,7 +147,7 @@ def test_damaged_steps_are_set_aside_not_deleted_and_can_be_saved_again(folder):
     assert checkpoint.newest_good(folder, fall_back=False) == (4, [])
 
 
-def test_broken_sums_are_damage_and_missing_ones_are_of_an_older_version(folder):
+def test_sums_that_are_broken_or_missing_are_damage(folder):
     sums = folder / "4" / "default" / checkpoint.SUMS
     for broken in ('{"a": 3}', '{"a": [1, Infinity]}', "{}", "[" * 10**5):
         sums.write_text(broken)
