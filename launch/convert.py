@@ -16,7 +16,8 @@ then python launch/make_dataset.py --places=DIR/places.parquet --out=... --name=
 
 Archives cannot write outside of --out, one that unpacks to over 200 times its size is
 refused, and so is an image of more than 64 million pixels, by its header. What was
-refused is in DIR/report.json, with the number of the sample. Exit codes: 0 done, 1 error, 2 usage, 3 too many bad samples.
+refused is in DIR/report.json, with the number of the sample. Exit codes: 0 done, 1
+error, 2 usage, 3 too many bad samples.
 """
 
 import pathlib
