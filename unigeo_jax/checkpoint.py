@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
@@ -283,8 +284,13 @@ class Checkpoints:
           step: a step that `newest_good` named.
           abstract: pytree of jax.ShapeDtypeStruct with shardings; the number of
             devices may differ from the one that saved.
+
+        Raises:
+          ValueError: a parameter holds NaN or Inf; names it.
         """
-        return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        state = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        _refuse_not_finite(self._folder / str(step), state)
+        return state
 
     def wait(self) -> None:
         """Joins the background write and raises its error, if any, as OSError."""
@@ -307,6 +313,9 @@ def restore_field(folder: pathlib.Path, step: int, abstract: Any, field: str) ->
     """Reads one field of the state of a step into `abstract`, and nothing else.
 
     Opens no manager: a run that is saving in `folder` is not disturbed.
+
+    Raises:
+      ValueError: a parameter holds NaN or Inf; names it.
     """
     wanted = {field: abstract}
     args = ocp.args.PyTreeRestore(
@@ -315,7 +324,33 @@ def restore_field(folder: pathlib.Path, step: int, abstract: Any, field: str) ->
         partial_restore=True,
     )
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
-        return reader.restore((folder / str(step) / ITEM).absolute(), args=args)[field]
+        found = reader.restore((folder / str(step) / ITEM).absolute(), args=args)
+    _refuse_not_finite(folder / str(step), found)
+    return found[field]
+
+
+def _refuse_not_finite(folder: pathlib.Path, state: Any) -> None:
+    """Raises ValueError for a parameter that is not finite: no run could have gone on.
+
+    What lies under `params` is looked at; moments of optimisers may hold anything.
+    """
+    leaves = {
+        jax.tree_util.keystr(path): x
+        for path, x in jax.tree_util.tree_leaves_with_path(state)
+        if getattr(path[0], "name", getattr(path[0], "key", None)) == "params"
+        and jnp.issubdtype(x.dtype, jnp.inexact)
+    }
+    good = jax.device_get(_finite(leaves))
+    if bad := sorted(name for name, finite in good.items() if not finite):
+        raise ValueError(
+            f"checkpoint {folder}: {', '.join(bad[:4])}, {len(bad)} of {len(good)}:"
+            " NaN or Inf; allowed: finite parameters"
+        )
+
+
+@jax.jit
+def _finite(leaves: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    return {name: jnp.isfinite(x).all() for name, x in leaves.items()}
 
 
 def abstract_like(state: Any, shardings: Any) -> Any:

@@ -164,6 +164,19 @@ def test_a_step_of_a_version_without_sums_passes(tmp_path):
     same(folder, 4)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_parameters_that_are_not_finite_are_refused_by_name(folder, value):
+    bad = state(6)
+    bad["params"]["w"] = bad["params"]["w"].at[3, 4].set(value)
+    with contextlib.closing(checkpoint.Checkpoints(folder)) as saves:
+        saves.save(6, bad)
+        saves.wait()
+        with pytest.raises(ValueError, match=r"6: \['params'\]\['w'\], 1 of 2: NaN"):
+            saves.restore(6, abstract())
+    with pytest.raises(ValueError, match=r"\['params'\]\['w'\], 1 of 2: NaN or Inf"):
+        checkpoint.restore_field(folder, 6, abstract()["params"], "params")
+
+
 @contextlib.contextmanager
 def full_disk(size):
     """No file may grow beyond `size` bytes: what a quota does."""

@@ -46,10 +46,16 @@ class Weights(NamedTuple):
         """Return one whole array, float32.
 
         Raises:
-          ValueError: the file is damaged where this array stands.
+          ValueError: the file is damaged where this array stands, or a value is not
+            finite.
         """
         out = np.empty(self.shapes[key], np.float32)
         for rows, values in self.pieces(key):
+            if not np.isfinite(values).all():
+                raise ValueError(
+                    f"weights {self.path}: {key}: holds NaN or Inf; allowed: finite"
+                    " numbers"
+                )
             if out.ndim:
                 out[rows] = values
             else:
