@@ -41,7 +41,7 @@ def unpinned(installed: dict[str, str], wanted: dict[str, str]) -> list[str]:
 
 
 def due(text: str, installed: dict[str, str]) -> dict[str, str]:
-    """What must be audited: all that is pinned; with a marker, where it is installed."""
+    """What must be audited: all that is pinned; with a marker, what is installed."""
     lines = (line for line in text.splitlines() if ";" not in line.split("#")[0])
     always = pinned("\n".join(lines))
     return {n: v for n, v in pinned(text).items() if n in always or n in installed}

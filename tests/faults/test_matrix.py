@@ -58,6 +58,7 @@ MATRIX = {
     "gradient not finite": [
         f"{HERE}steps.py::test_one_bad_row_on_one_device_skips_the_step_on_all_devices_alike",
         f"{HERE}steps.py::test_the_places_of_a_skipped_step_are_named_and_too_many_end_the_run",
+        f"{HERE}steps.py::test_a_run_that_is_not_finite_ends_long_before_its_next_report",
         "test_train.py::test_a_step_that_is_not_finite_changes_nothing_but_the_counters",
     ],
     "loss spike": [
@@ -102,6 +103,7 @@ MATRIX = {
     ],
     "duplicates in a batch": [
         "losses/test_contrastive.py::test_places_of_one_cell_are_not_each_others_negatives",
+        f"{HERE}steps.py::test_places_of_a_cell_that_another_has_are_counted",
     ],
     "missing modality": [
         "losses/test_contrastive.py::test_what_absent_entries_hold_changes_nothing_be_it_nan",
@@ -127,6 +129,9 @@ MATRIX = {
     "hostile checkpoint": [
         "siglip/test_files.py::test_pickles_under_another_name_are_refused_unread",
         "siglip/test_files.py::test_an_array_whose_header_lies_about_its_size_is_refused",
+        "siglip/test_files.py::test_an_array_that_is_not_finite_is_refused_by_name",
+        "test_pth.py::test_a_tensor_that_is_not_finite_is_refused_by_name",
+        f"{HERE}checkpoints.py::test_parameters_that_are_not_finite_are_refused_by_name",
         "test_pth.py::test_a_file_that_asks_for_anything_else_is_refused",
         "test_layers.py::test_no_call_unpickles_on_the_side",
         f"{HERE}security.py::test_no_module_that_runs_holds_a_way_to_unpickle",
@@ -144,6 +149,7 @@ MATRIX = {
         "test_goodput.py::test_an_attempt_lost_whole_is_wasted_whole_and_a_clock_set_back_is_no_gap",
     ],
     "stale or half-built data": [
+        "data/test_bundle.py::test_an_edited_file_of_the_bundle_is_refused_by_all_who_read_it",
         "data/test_earth.py::test_a_half_built_dataset_is_ignored_and_removed",
         "data/test_earth.py::test_two_processes_that_build_at_once_both_get_the_finished_dataset",
         "data/test_places.py::test_a_killed_build_goes_on_and_ends_with_the_same_bytes",
