@@ -6,7 +6,9 @@ import io
 import json
 import pathlib
 import random
+import shutil
 import struct
+import tarfile
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -20,7 +22,7 @@ from launch import shared_config
 from tests import pth_files
 from unigeo_jax import checkpoint, pth, workdir
 from unigeo_jax.data import datasets, edge_tables, graph, images
-from unigeo_jax.data.own import photos, problems, table
+from unigeo_jax.data.own import foreign, photos, problems, table
 from unigeo_jax.evals import labels
 from unigeo_jax.siglip import files as weights
 
@@ -91,6 +93,8 @@ def mutate_json(data: bytes, draw: random.Random) -> bytes:
     """Replaces, drops or adds a value anywhere in the tree; or changes the bytes."""
     if draw.random() < 0.3:
         return mutate_bytes(data, draw)
+    if draw.random() < 0.01:
+        return draw.choice((b"[", b'{"a":')) * draw.choice((99, 900, 100_000))
     tree = [json.loads(data)]
     node: Any = tree
     while True:
@@ -167,7 +171,7 @@ def record_target() -> Target:
         here._raw = [data]
         here[0]
 
-    return Target([seed], parse, 0.35, (datasets.BadRecord,))
+    return Target([seed], parse, 0.33, (datasets.BadRecord,))
 
 
 def image_targets() -> dict[str, Target]:
@@ -222,6 +226,37 @@ def table_targets(folder: pathlib.Path) -> dict[str, Target]:
     }
 
 
+def archive_target(folder: pathlib.Path) -> Target:
+    """A WebDataset of two samples, as launch/convert.py reads it."""
+    stream = io.BytesIO()
+    PIL.Image.new("RGB", (5, 5)).save(stream, "PNG")
+    about = json.dumps({"lat": 1, "lon": 2.5, "people": 7, "at": {"a": 1}}).encode()
+    files = {
+        f"{i}.{kind}": data
+        for i in range(2)
+        for kind, data in (
+            *(("png", stream.getvalue()), ("json", about), ("txt", b"a place")),
+        )
+    }
+    seeds = []
+    for mode in ("w", "w:gz"):
+        packed = io.BytesIO()
+        opened: Any = {"fileobj": packed, "mode": mode}
+        with tarfile.open(**opened) as archive:
+            for name, data in files.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+        seeds.append(packed.getvalue())
+    out, options = folder / "converted", foreign.Options(max_bad=1.0)
+
+    def parse(path: pathlib.Path) -> None:
+        shutil.rmtree(out, ignore_errors=True)
+        foreign.convert("webdataset", path, out, options)
+
+    return Target(seeds, in_file(folder, "a.tar", parse), 0.01)
+
+
 def json_targets(folder: pathlib.Path) -> dict[str, Target]:
     from configs import five_modal
 
@@ -232,9 +267,16 @@ def json_targets(folder: pathlib.Path) -> dict[str, Target]:
     (arrays / "d").write_bytes(b"abc")
     size, value = checkpoint._sum(arrays / "d")
     sums = json.dumps({"d": [size, value]}).encode()
+    times = dict.fromkeys(("init_timestamp_nsecs", "commit_timestamp_nsecs"), 1)
+    step = json.dumps({"item_handlers": {"default": checkpoint.SUMMED}} | times)
+    (arrays.parent / checkpoint.METADATA).write_text(step, encoding="utf-8")
     tasks = [{"name": "t", "file": "t.csv", "target": "y", "kind": "regression"}]
     rows = "\n".join(f"{i},{i},{i * 0.5}" for i in range(30))
     (folder / "t.csv").write_text(f"lat,lon,y\n{rows}\n", encoding="utf-8")
+    tables = folder / "tasks"
+    tables.mkdir()
+    (tables / "tasks.json").write_text(json.dumps(tasks), encoding="utf-8")
+    table = (folder / "t.csv").read_bytes()
     config_path = folder / "run"
     config_path.mkdir()
     return {
@@ -243,7 +285,18 @@ def json_targets(folder: pathlib.Path) -> dict[str, Target]:
             in_file(
                 arrays, checkpoint.SUMS, lambda p: checkpoint.damage(arrays.parent)
             ),
-            0.08,
+            0.06,
+            (),
+            mutate_json,
+        ),
+        "checkpoint metadata": Target(
+            [step.encode()],
+            in_file(
+                arrays.parent,
+                checkpoint.METADATA,
+                lambda p: checkpoint.damage(p.parent),
+            ),
+            0.02,
             (),
             mutate_json,
         ),
@@ -264,6 +317,11 @@ def json_targets(folder: pathlib.Path) -> dict[str, Target]:
             in_file(folder, "tasks.json", lambda p: labels.read_folder(p.parent)),
             0.02,
             mutate=mutate_json,
+        ),
+        "task table": Target(
+            [table, table + b"1,2," + b"x" * 200_000],
+            in_file(tables, "t.csv", lambda p: labels.read_folder(p.parent)),
+            0.01,
         ),
     }
 
@@ -305,6 +363,7 @@ def targets(folder: pathlib.Path) -> dict[str, Target]:
         "record": record_target(),
         **image_targets(),
         **table_targets(folder),
+        "archive": archive_target(folder),
         **json_targets(folder),
         **weight_targets(folder),
     }

@@ -192,7 +192,7 @@ def look(run: Run, galleries: dict, data_dir: pathlib.Path) -> list[str]:
     row_n = panels.rows_of(places.lat, places.lon, index["lat"], index["lon"])
 
     def record(row: int) -> tuple:
-        found = source[row_n[row]]
+        found = next(datasets.readable(source, [row_n[row]]), {})
         return found.get("aerial"), found.get("text") or ""
 
     return panels.neighbours(places.z, places.here, places.lat, places.lon, record)

@@ -32,17 +32,18 @@ ARROWS: dict[str, set[str]] = {
     "metrics": {"types"},
     "seams": set(),
     "extras": set(),
-    "checkpoint": {"seams", "sharding", "types"},
+    "jsons": set(),
+    "checkpoint": {"jsons", "seams", "sharding", "types"},
     "goodput": set(),
     "skips": {"types"},
-    "workdir": {"types"},
+    "workdir": {"jsons", "types"},
     "host": set(),
     "watchdog": {"types"},
     "coordinates": set(),
-    "data": {"coordinates", "extras", "modalities", "types"},
+    "data": {"coordinates", "extras", "jsons", "modalities", "types"},
     "pth": set(),
-    "evals": {"data", "extras", "nn", "pth", "types"},
-    "siglip": {"model", "modalities", "nn", "checkpoint", "types"},
+    "evals": {"data", "extras", "jsons", "nn", "pth", "types"},
+    "siglip": {"model", "modalities", "nn", "checkpoint", "jsons", "types"},
     "galleries": {"tasks", "data", "sharding", "types"},
     "stopping": {"tasks", "data", "sharding", "types"},
     "train": {
@@ -67,12 +68,12 @@ ARROWS: dict[str, set[str]] = {
     "aot": {"train", "checkpoint", "modalities", "data", "sharding", "types"},
     # Only infer.py's raw texts and pictures need inputs.py, which needs Flax.
     "inputs": {"modalities"},
-    "bundles": set(),
+    "bundles": {"jsons"},
     "infer": {"bundles", "coordinates", "inputs", "nn"},
     "cards": set(),
     "embed_table": {"geometries"},
     "explore": {"evals"},
-    "geometries": {"extras"},
+    "geometries": {"extras", "jsons"},
     "grids": {"embed_table", "extras"},
     "geo_embedder": set(),
     "onnx_graph": {"extras"},
@@ -99,7 +100,7 @@ FILES_ALLOWED = {
     }
 }
 # The path from coordinates to vectors stays light: what users without a GPU install.
-LIGHT = ("__init__", "bundles", "coordinates", "infer")
+LIGHT = ("__init__", "bundles", "coordinates", "infer", "jsons")
 INFER_THIRD_PARTY = {"jax", "numpy", "flatbuffers"}
 BANNED = {"tensorflow", "pickle", "cPickle", "dill", "joblib", "cloudpickle", "shelve"}
 MAX_FILE_LINES = 380

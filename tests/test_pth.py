@@ -53,6 +53,14 @@ def test_a_file_that_asks_for_anything_else_is_refused(
     assert not pathlib.Path("hacked").exists()
 
 
+def test_a_tensor_that_is_not_finite_is_refused_by_name(tmp_path):
+    state = {"good": tensor("0", 2, (2,), (1,)), "bad": tensor("1", 2, (2,), (1,))}
+    for value in (float("nan"), float("-inf")):
+        path = write_pth(tmp_path / "w.pth", state, {"0": [1, 2], "1": [1, value]})
+        with pytest.raises(ValueError, match=r"w\.pth: bad: holds NaN or Inf"):
+            pth.read(path)
+
+
 def test_what_is_no_such_file_is_refused(tmp_path):
     path = tmp_path / "text.pth"
     path.write_text("hello")

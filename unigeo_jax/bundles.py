@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from unigeo_jax import jsons
+
 FORMAT = 1
 _DTYPES = {
     **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4"},
@@ -36,7 +38,7 @@ def find(path: str | pathlib.Path) -> pathlib.Path:
 def read_config(folder: pathlib.Path) -> dict[str, Any]:
     """config.json of a model; raises ValueError if it is none or of a later format."""
     try:
-        about = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        about = jsons.read(folder / "config.json")
         version = about["format_version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from unigeo_jax import extras
+from unigeo_jax import extras, jsons
 
 VECTOR = (".geojson", ".json", ".gpkg", ".fgb", ".shp")
 TRIES = 200  # draws a point wanted, before a sliver counts by what was found
@@ -73,8 +73,15 @@ def metadata(crs: Any, name: str = "geometry", kinds: tuple[str, ...] = ()) -> d
 
 def column(schema: pa.Schema) -> str:
     """Name of the geometry column that GeoParquet's metadata tells, or ""."""
-    geo = json.loads((schema.metadata or {}).get(b"geo", b"{}"))
-    return geo.get("primary_column", "")
+    return str(_geo(schema).get("primary_column", ""))
+
+
+def _geo(schema: pa.Schema) -> dict:
+    """GeoParquet's metadata, {} where there are none; raises ValueError."""
+    geo = jsons.parse((schema.metadata or {}).get(b"geo", b"{}"))
+    if not isinstance(geo, dict):
+        raise ValueError("metadata `geo`: allowed: an object, as GeoParquet has it")
+    return geo
 
 
 def embed(enc: Any, table: pa.Table, points: int, time: Any = None) -> np.ndarray:
@@ -124,7 +131,10 @@ def to_degrees(shapes: np.ndarray, schema: pa.Schema) -> np.ndarray:
         extras.need("shapely", "geometries"),
     )
     name = column(schema)
-    entry = json.loads((schema.metadata or {})[b"geo"])["columns"][name]
+    try:
+        entry = dict(_geo(schema)["columns"][name])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"metadata `geo`: {error!r}") from error
     if entry.get("encoding", "WKB") != "WKB":
         raise ValueError(f"{name}: encoding {entry['encoding']!r}; allowed: WKB")
     crs = entry.get("crs", "OGC:CRS84")

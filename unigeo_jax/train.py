@@ -307,14 +307,14 @@ def loop(
             with jax.transfer_guard("disallow"):
                 state, values = step(state, batch)
             running.append(values["loss"])
-            bad.add(number, values["skipped"])
+            bad.add(number, values["skipped"], saves.latest)
             if number % config.log_every == 0 or number in (start + 1, config.steps):
                 values = {k: float(v) for k, v in jax.device_get(values).items()}
                 if number == start + 1:
                     clock.started()
                 values |= progress.report(number, values["loss"]) | clock.mark(number)
-                writer.write(number, values)
-                bad.report(saves.latest())
+                writer.write(number, values | metrics.repeats(batch))
+                bad.report(saves.latest)
             done = number == config.steps
             if stop and (done or number % stop.every == 0):
                 with watch.allow(f"the validation of step {number}"), clock.of("eval"):

@@ -142,6 +142,9 @@ def test_a_folder_of_labels_by_code_and_cells_is_read(tmp_path):
         (["county,y", "1,2"], {"transform": "sqrt"}, ["'sqrt'", "none, log1p"]),
         (["county,y", "1,2"], {"sha256": "00"}, ["sha256", "allowed: 00"]),
         (["county,y"], {}, ["no rows"]),
+        (["county,y", f"1,{'x' * 200_000}"], {}, ["a.csv", "field limit"]),
+        (["county,y", "1,2"], {"name": []}, ["name=[]"]),
+        (["county,y", "1,2"], {"file": "../a.csv"}, ["allowed: below"]),
     ],
 )
 def test_what_is_wrong_with_a_folder_is_said(tmp_path, lines, entry, words):
@@ -149,6 +152,12 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path, lines, entry, words):
         mora_tables.read_folder(write(tmp_path, lines, **entry))
     for word in words:
         assert word in str(error.value)
+
+
+def test_cells_beyond_the_header_are_no_column(tmp_path):
+    folder = write(tmp_path, ["county,y", "110101,9.5,more", "110102,3"])
+    (labels,), _ = mora_tables.read_folder(folder)
+    assert labels.y_u.tolist() == [9.5, 3]
 
 
 def test_counties_without_cells_or_points_are_refused(tmp_path):

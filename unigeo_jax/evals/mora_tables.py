@@ -12,9 +12,6 @@ row is a unit of one point: enough for an encoder of coordinates.
 Letters: `n` cells, `u` units, `d` features.
 """
 
-import csv
-import hashlib
-import json
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -23,7 +20,7 @@ import h3
 import numpy as np
 
 from unigeo_jax.data import datasets, splits
-from unigeo_jax.evals.labels import numbers
+from unigeo_jax.evals import task_files
 
 LEVELS = ("cell", "county", "city")
 TRANSFORMS = ("none", "log1p")
@@ -199,11 +196,7 @@ def read_folder(
     Raises:
       ValueError: a file is missing or malformed; the message names file and row.
     """
-    try:
-        entries = json.loads((folder / "tasks.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"tasks {folder}: tasks.json: {error}") from error
-    cells = None
+    entries, cells = task_files.entries(folder), None
     if (folder / "cells.csv").exists():
         table, lat, lon = _points(folder / "cells.csv")
         unit = {c: np.array(table[c], str) for c in LEVELS if c in table}
@@ -217,9 +210,7 @@ def read(folder: pathlib.Path, entry: Mapping[str, Any]) -> Labels:
     Raises:
       ValueError: as `read_folder`.
     """
-    lacking = [key for key in ("name", "file", "target") if key not in entry]
-    if lacking:
-        raise ValueError(f"{folder / 'tasks.json'}: task lacks {', '.join(lacking)}")
+    path = task_files.check(folder, entry, ("name", "file", "target"))
     listed = TASKS.get(entry["name"])
     level = entry.get("level", listed.level if listed else None)
     transform = entry.get("transform", listed.transform if listed else "none")
@@ -231,16 +222,14 @@ def read(folder: pathlib.Path, entry: Mapping[str, Any]) -> Labels:
             raise ValueError(
                 f"task {entry['name']}: {what} {got!r}; allowed: {', '.join(allowed)}"
             )
-    path = folder / entry["file"]
-    table = _table(path, entry.get("sha256"))
+    table = task_files.columns(path, entry.get("sha256"))
     keyed = level in table
     wanted = [entry["target"], *([] if keyed else ["lat", "lon"])]
     wanted += list(entry.get("group_columns", ()))
-    if missing := [column for column in wanted if column not in table]:
-        raise ValueError(
-            f"{path}: no column {', '.join(missing)}; there are: {', '.join(table)}"
-        )
-    y_u = numbers(path, entry["target"], table[entry["target"]], missing=True)
+    task_files.refuse_missing(path, table, wanted)
+    y_u = task_files.numbers(
+        path, entry["target"], table[entry["target"]], missing=True
+    )
     parents = {c: np.array(table[c], str) for c in entry.get("group_columns", ())}
     parents = dict(sorted(parents.items(), key=lambda kv: -len(np.unique(kv[1]))))
     lat = lon = None
@@ -254,24 +243,11 @@ def read(folder: pathlib.Path, entry: Mapping[str, Any]) -> Labels:
     return Labels(entry["name"], level, code_u, y_u, transform, lat, lon, parents)
 
 
-def _table(path: pathlib.Path, sha256: str | None = None) -> dict[str, list[str]]:
-    try:
-        data = path.read_bytes()
-        rows = list(csv.DictReader(data.decode("utf-8-sig").splitlines()))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: {error}") from error
-    digest = hashlib.sha256(data).hexdigest()
-    if sha256 not in (None, digest):
-        raise ValueError(f"{path}: got sha256 {digest}; allowed: {sha256}")
-    if not rows:
-        raise ValueError(f"{path}: got no rows; allowed: one or more")
-    return {c: [(row[c] or "").strip() for row in rows] for c in rows[0]}
-
-
 def _points(path: pathlib.Path) -> tuple[dict, np.ndarray, np.ndarray]:
-    table = _table(path)
-    if missing := [column for column in ("lat", "lon") if column not in table]:
-        raise ValueError(f"{path}: no column {', '.join(missing)}")
-    lat, lon = (numbers(path, c, table[c], missing=False) for c in ("lat", "lon"))
+    table = task_files.columns(path)
+    task_files.refuse_missing(path, table, ("lat", "lon"))
+    lat, lon = (
+        task_files.numbers(path, c, table[c], missing=False) for c in ("lat", "lon")
+    )
     datasets.check_places(lat, lon, str(path))
     return table, lat, splits.wrap_lon(lon)

@@ -99,7 +99,8 @@ def located(name: str, data_dir: Any = None) -> tuple[np.ndarray, np.ndarray]:
     for split in SPLITS:
         if (folder / f"index-{split}.npz").exists():
             source, _ = datasets.load(name, split, data_dir, fields)
-            found += [[source[i][key] for key in fields] for i in range(len(source))]
+            records = datasets.readable(source, range(len(source)))
+            found += [[record[key] for key in fields] for record in records]
     lat_n, lon_n, node_n = np.array(found).T
     return lat_n[node_n >= 0], lon_n[node_n >= 0]
 
@@ -137,7 +138,7 @@ def raw(name: str, data_dir: Any = None) -> list[entries.Encoder]:
     records = []
     for split in SPLITS:
         source, _ = datasets.load(name, split, data_dir, fields)
-        records += [source[i] for i in range(len(source))]
+        records += datasets.readable(source, range(len(source)))
     lat, lon, node = (np.array([r[k] for r in records]) for k in fields[:3])
     figures = [np.append(r["demographics"], r["night_light"]) for r in records]
     known = np.isfinite(figures)

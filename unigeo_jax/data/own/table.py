@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from unigeo_jax import jsons
 from unigeo_jax.data import order
 from unigeo_jax.data.own import problems
 
@@ -109,7 +110,7 @@ def _rows(
         with pyarrow.parquet.ParquetFile(path) as file:
             geo = (file.schema_arrow.metadata or {}).get(b"geo")
             if geo and not set(names) & set(LAT):
-                _check_crs(path, json.loads(geo))
+                _check_crs(path, geo)
             row = 0
             for batch in file.iter_batches(batch_size=65536):
                 for values in batch.to_pylist():
@@ -143,10 +144,14 @@ def _rows(
             row += 1
 
 
-def _check_crs(path: pathlib.Path, geo: dict[str, Any]) -> None:
-    column = geo.get("columns", {}).get(geo.get("primary_column", "geometry"), {})
-    crs = column.get("crs") or {}
-    code = (crs.get("id") or {}).get("code", "CRS84")
+def _check_crs(path: pathlib.Path, geo: bytes) -> None:
+    try:
+        about = jsons.parse(geo)
+        name = about.get("primary_column", "geometry")
+        crs = about.get("columns", {}).get(name, {}).get("crs") or {}
+        code = (crs.get("id") or {}).get("code", "CRS84")
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path}: metadata `geo`: {error}") from error
     if str(code) not in ("CRS84", "4326"):
         raise ValueError(
             f"{path}: geometry in CRS {code}; allowed: WGS 84 longitude and latitude"
@@ -204,7 +209,7 @@ def number(value: Any) -> float:
     """A cell as a number, NaN where it is none."""
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan
 
 
