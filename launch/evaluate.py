@@ -209,10 +209,12 @@ def encoders(run: Run, tasks: list, data_dir: pathlib.Path) -> list:
     from unigeo_jax.data import datasets
     from unigeo_jax.evals import baselines, entries, peers
 
-    _, index = datasets.load(run.config.data.name, run.config.data.split, data_dir)
+    data, places = run.config.data, None
+    if data.name:  # an imported student's training places are unknown
+        _, index = datasets.load(data.name, data.split, data_dir)
+        places = index["lat"], index["lon"]
     towers = run.config.get("taught_by") or run.config.towers
     saw = tuple(sorted({r for name in towers for r in REVEALS.get(name, ())}))
-    places = index["lat"], index["lon"]
     found, forms = [], {}
     if "coords" in run.config.towers:
         ours, fresh = run.embed_coords(run.params), run.embed_coords(run.untrained)

@@ -15,6 +15,14 @@ CREDITS = {
 DATA_CARD = pathlib.Path(__file__).parent / "data" / "bundle" / "DATA_CARD.md"
 
 
+UNKNOWN = "unknown: weights that were imported"  # training data of no dataset
+
+
+def training_data(data: Any) -> str:
+    """Which dataset and split a run's config names, or UNKNOWN where it names none."""
+    return f"{data.name}:{data.split}" if data.name else UNKNOWN
+
+
 def scores(folder: pathlib.Path, step: int) -> dict[str, Any]:
     """Results that lie in a workdir: of its last step, evaluate.py, distill.py."""
     found = {}
@@ -51,10 +59,12 @@ def _what(about: Mapping[str, Any]) -> str:
     left = "".join(
         f"\nNot exported: {name} ({why}).\n" for name, why in about["left_out"].items()
     )
+    origin = f"Trained by unigeo_jax (commit {about['commit']}), step {about['step']}"
+    if about["training_data"] == UNKNOWN:
+        origin = "Imported from weights that others trained, not trained by unigeo_jax"
     return (
         f"Vectors of {about['dim']} numbers for places on Earth, from"
-        f" {', '.join(about['towers'])}. Trained by unigeo_jax (commit"
-        f" {about['commit']}), step {about['step']}; exported by version"
+        f" {', '.join(about['towers'])}. {origin}; exported by version"
         f" {about['package_version']} in float32.\n{left}"
     )
 
@@ -92,6 +102,11 @@ def _data(about: Mapping[str, Any]) -> str:
         if known
         else "A dataset of the user's: its licences are known to who trained this."
     )
+    if about["training_data"] == UNKNOWN:
+        where = (
+            "Where its training places lie is not known here, nor what their data were:"
+            " ask who published the weights, for their licence too."
+        )
     taught = about.get("training", {}).get("taught_by")
     by = f" Taught by: {', '.join(taught)}." if taught else ""
     by += "".join(f" {CREDITS[name]}" for name in taught or () if name in CREDITS)
@@ -114,13 +129,16 @@ def _scope(about: Mapping[str, Any]) -> str:
         if coarse
         else ""
     )
+    far = "; `explain` tells how far the nearest training place is"
+    if about["training_data"] == UNKNOWN:
+        far = ", and nothing here tells where it extrapolates"
     return (
         "For: features of places in statistics and machine learning, maps, search for"
         f" similar places.{scale} Judge it on held-out regions, not on random rows.\n\n"
         "Not for: decisions about single people or households, surveillance, locating"
         " people by their pictures or texts, navigation, property-level prices or"
         " risks. Places that the data describe thinly (poor, remote, little mapped) get"
-        " worse vectors; `explain` tells how far the nearest training place is.\n"
+        f" worse vectors{far}.\n"
     )
 
 

@@ -324,7 +324,8 @@ def in_chunks(embed: Callable[[Any, jax.Array], jax.Array], params: Any) -> Embe
 def load(folder: pathlib.Path) -> Embed:
     """The student in `folder`: (lat, lon) in degrees -> float32 (n, d).
 
-    It warns of points outside its domain, where it extrapolates.
+    It warns of points outside its domain, where it extrapolates; at once where the
+    training places are unknown (surrogate.py), so that it can warn of no point.
 
     Raises:
       ValueError: the folder is no student, or, on a call, lat or lon are not in range.
@@ -333,8 +334,14 @@ def load(folder: pathlib.Path) -> Embed:
     if config.task != "distillation":
         raise ValueError(f"{folder}: task {config.task}; allowed: a student's folder")
     embed, domain = embedder(config, params), None
-    if (folder / "domain.npz").exists():  # a surrogate.py's has none
+    if (folder / "domain.npz").exists():
         domain = domains.Domain.read(folder / "domain.npz")
+    elif not config.data.name:
+        warnings.warn(
+            f"student: where {folder} was trained is unknown: nothing will tell where"
+            " it extrapolates",
+            stacklevel=2,
+        )
 
     def guarded(lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
         lat, lon = np.asarray(lat, np.float64), np.asarray(lon, np.float64)

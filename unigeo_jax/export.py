@@ -95,7 +95,7 @@ def describe(
         "licence": licence,
         "dim": config.dim,
         "step": step,
-        "training_data": f"{config.data.name}:{config.data.split}",
+        "training_data": cards.training_data(config.data),
         "commit": about.get("commit"),
         "versions": about.get("versions"),
         "weights": WEIGHTS,
@@ -216,13 +216,15 @@ def flatten(tree: Any) -> dict[str, np.ndarray]:
 def places(
     part: pathlib.Path, config: Any, data_dir: pathlib.Path | None, about: dict
 ) -> None:
-    """Keep where the training places lie, if their dataset is on this machine."""
+    """Keep where the training places lie, if that is known and on this machine."""
+    about["places"] = None
+    if not config.data.name:
+        return
     try:
         folder = datasets.find(config.data.name, data_dir)
         with np.load(folder / f"index-{config.data.split}.npz") as index:
             found = {k: index[k].astype(np.float32) for k in ("lat", "lon")}
     except (OSError, ValueError, KeyError):
-        about["places"] = None
         return
     about["places"] = "places.safetensors"
     safetensors.numpy.save_file(found, part / about["places"])
