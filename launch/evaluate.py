@@ -10,8 +10,9 @@ hash each, and predictions/, one Parquet file a task with every out-of-fold pred
 results.json: {"retrieval": {split: as in eval/<step>.json, with every subset of
 modalities as a query}, "geolocation": {split: {query: ...}}, "downstream": {task:
 {"random"|"blocked"|"region-<column>": {encoder: {"score", "std", "metric", "n",
-...}}}}, "tasks", "folds", "efficiency", "run"}. unigeo_jax/evals/downstream.py says
-what an entry holds. Scores whose label the encoder's inputs reveal are marked: `leak`.
+...}}}}, "tasks", "folds", "efficiency", "cautions" (what must be said of the inputs),
+"run"}. unigeo_jax/evals/downstream.py says what an entry holds. Scores whose label the
+encoder's inputs reveal are marked: `leak`.
 Of a run with times, probes and geolocation take coordinates of an unknown time.
 Of a run with a mobility graph, labels at its nodes are also read from the mobility
 tower and from the mean of all towers, with mobility and without.
@@ -239,6 +240,7 @@ def at_nodes(run: Run, tasks: list, saw: tuple, data_dir: pathlib.Path) -> list:
 
     Beside them, on us_places, what the towers were given, not encoded.
     """
+    from unigeo_jax.data.datasets import us_flows
     from unigeo_jax.evals import nodes
 
     name = run.config.data.name
@@ -247,7 +249,8 @@ def at_nodes(run: Run, tasks: list, saw: tuple, data_dir: pathlib.Path) -> list:
     covered = nodes.covers(*nodes.located(name, data_dir))
     if not any(covered(task.lat, task.lon) for task in tasks):
         return []
-    found = nodes.encoders(nodes.join(run.places().values()), saw=saw)
+    mark = us_flows.mark(run.config)
+    found = nodes.encoders(nodes.join(run.places().values()), saw=saw, mark=mark)
     found = [encoder for encoder in found if encoder.name != "coords"]
     if name.split("/")[0] == "us_places":
         found += nodes.raw(name, data_dir)
@@ -271,6 +274,7 @@ def builtin(name: str, data_dir: pathlib.Path) -> list:
 def evaluate(folder: pathlib.Path, data_dir: pathlib.Path, out: pathlib.Path) -> None:
     """Does everything, saying how long each part took."""
     from unigeo_jax import workdir
+    from unigeo_jax.data.datasets import us_flows
     from unigeo_jax.evals import downstream, labels, report
 
     began = time.monotonic()
@@ -307,7 +311,7 @@ def evaluate(folder: pathlib.Path, data_dir: pathlib.Path, out: pathlib.Path) ->
             report=say,
         ),
     )
-    results |= about
+    results |= about | {"cautions": us_flows.cautions(run.config)}
     results["run"] = {
         "command": " ".join(["python", "launch/evaluate.py", *sys.argv[1:]]),
         "workdir": str(folder),

@@ -69,7 +69,7 @@ ARROWS: dict[str, set[str]] = {
     "inputs": {"modalities"},
     "bundles": set(),
     "infer": {"bundles", "coordinates", "inputs", "nn"},
-    "cards": set(),
+    "cards": {"data"},
     "embed_table": {"geometries"},
     "explore": {"evals"},
     "geometries": {"extras"},

@@ -7,6 +7,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from unigeo_jax.data.datasets import us_flows
+
 # Of teachers that are others' work.
 CREDITS = {
     "geoclip": "geoclip is the location encoder of GeoCLIP (Vivanco Cepeda, Nayak and"
@@ -107,7 +109,10 @@ def _data(about: Mapping[str, Any]) -> str:
             "Where its training places lie is not known here, nor what their data were:"
             " ask who published the weights, for their licence too."
         )
-    taught = about.get("training", {}).get("taught_by")
+    training = about.get("training", {})
+    if training:
+        where = " ".join([where, *us_flows.cautions(training)])
+    taught = training.get("taught_by")
     by = f" Taught by: {', '.join(taught)}." if taught else ""
     by += "".join(f" {CREDITS[name]}" for name in taught or () if name in CREDITS)
     return (
