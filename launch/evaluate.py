@@ -98,9 +98,11 @@ class Run:
 
     def __init__(self, folder: pathlib.Path, data_dir: pathlib.Path) -> None:
         from unigeo_jax import galleries, sharding, trained, workdir
+        from unigeo_jax.data.datasets import us_flows
 
         self.about = workdir.read_about(folder)
         self.config = self.about["config"]
+        self.cautions = us_flows.cautions(self.config)
         towers = list(self.config.towers)
         if not {"coords", "mobility"} & {*towers}:
             raise ValueError(
@@ -274,7 +276,6 @@ def builtin(name: str, data_dir: pathlib.Path) -> list:
 def evaluate(folder: pathlib.Path, data_dir: pathlib.Path, out: pathlib.Path) -> None:
     """Does everything, saying how long each part took."""
     from unigeo_jax import workdir
-    from unigeo_jax.data.datasets import us_flows
     from unigeo_jax.evals import downstream, labels, report
 
     began = time.monotonic()
@@ -311,7 +312,7 @@ def evaluate(folder: pathlib.Path, data_dir: pathlib.Path, out: pathlib.Path) ->
             report=say,
         ),
     )
-    results |= about | {"cautions": us_flows.cautions(run.config)}
+    results |= about | {"cautions": run.cautions}
     results["run"] = {
         "command": " ".join(["python", "launch/evaluate.py", *sys.argv[1:]]),
         "workdir": str(folder),
