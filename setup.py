@@ -46,6 +46,7 @@ EXTRAS = {
         'atheris>=3.0; sys_platform == "linux"',
         *("geopandas>=1.0", "onnx>=1.17", "onnxruntime>=1.20"),
         "jraph>=0.0.6.dev0",
+        "lightgbm>=4.5",
         "pyright[nodejs]>=1.1.400",
         "pytest>=8.3",
         "pytest-xdist>=3.8",

@@ -7,8 +7,9 @@ python benchmarks/mora.py --tasks=DIR [--peers=geoclip] [--students=DIR,...] [--
 python benchmarks/mora.py --tasks=DIR --quick      one seed, no trees under folds
 
 A folder of tasks is described in unigeo_jax/evals/mora_tables.py; of a folder without
-`level`s (one point a row) --level says what the rows are. Tasks of the eleven that the
-folder lacks are listed with what they need. Needs the extra `boost`.
+`level`s (one point a row) --level says what the rows are, where the name does not, as
+china_county_edu does. --only=china_county_ leaves out what is none of the eleven. Those
+that the folder lacks are listed with what they need. Needs the extra `boost`.
 """
 
 import json
@@ -49,29 +50,16 @@ def encoders() -> dict[str, baselines.Embed]:
 def read(folder: pathlib.Path) -> tuple[list, mora_tables.Cells | None]:
     """Labels of the entries wanted, and the cells."""
     default = {"level": LEVEL.value} if LEVEL.value else {}
-    labels, cells = mora_tables.read_folder(folder, default)
-    return [one for one in labels if one.name.startswith(ONLY.value)], cells
-
-
-def print_table(results: dict) -> None:
-    for task, kinds in results.items():
-        print(f"\n{task}")
-        for kind, entries in kinds.items():
-            key = "r2" if kind == "published" else "score"
-            for name, entry in sorted(entries.items(), key=lambda kv: -kv[1][key]):
-                line = f"  {kind:9}  {name:26} {entry[key]:7.3f}  n {entry['n']:,}"
-                if key == "score":
-                    line += f"  sd {entry['std']:.3f}"
-                    line += f"  95 % {entry['low']:.3f} to {entry['high']:.3f}"
-                print(line)
+    return mora_tables.read_folder(folder, default, ONLY.value)
 
 
 def main(argv: list[str]) -> None:
     """Reads, embeds, scores, prints and writes."""
     del argv
     labels, cells = read(pathlib.Path(TASKS.value))
+    embeds = encoders()
     tables = {
-        one.name: {k: mora_tables.join(one, cells, e) for k, e in encoders().items()}
+        one.name: {k: mora_tables.join(one, cells, e) for k, e in embeds.items()}
         for one in labels
     }
     options = mora.Options(
@@ -80,11 +68,8 @@ def main(argv: list[str]) -> None:
         report=lambda line: print(line, file=sys.stderr),
     )
     results = mora.run(tables, options)
-    print_table(results)
-    for key, task in mora_tables.TASKS.items():
-        if key not in results:
-            where = "labels published" if task.public else "labels never published"
-            print(f"not run: {key} ({task.target}, by {task.level}): {where}")
+    print(mora.table(results))
+    print(mora_tables.lacking(results))
     pathlib.Path(OUT.value).write_text(json.dumps(results, indent=1) + "\n")
 
 

@@ -96,7 +96,10 @@ def mobility(inductive: bool = False, fanout: tuple = (15, 10)) -> dict:
             "log1p": True,
             "self_loops": False,
             "inductive": inductive,
+            "kinds": (),  # of edges, by how their names begin: ("air",); () = all
+            "strongest": 0,  # edges of a node, by flow, 0 = all
             "fanout": fanout,  # neighbours drawn a hop in training, () = all
+            "weighted": True,  # drawn by weight; False: all alike
             "whole": True,  # the graph is on the devices too, for evaluation
         },
         # kind: or gat, transformer, which attend over drawn hops, or graph_network,

@@ -19,6 +19,7 @@ from configs import unified
 from tests import small_models
 from unigeo_jax import bundles, cards, export, sharding, tasks, train
 from unigeo_jax import trained as restored
+from unigeo_jax.data.datasets import us_flows
 from unigeo_jax.modalities import student
 from unigeo_jax.nn import fixed
 
@@ -177,6 +178,15 @@ def test_the_card_marks_scores_with_a_leak_and_credits_a_teacher(exported):
     assert kept["blocked"]["lights"]["coords"]["low"] == 0.7
     assert "workdir" not in kept["run"] and cards.downstream({}) == {}
     assert "GeoCLIP" in card and "MIT licence" in card
+
+
+def test_the_card_of_a_run_on_modelled_flows_says_so(exported):
+    about = json.loads((exported / "config.json").read_text())
+    assert us_flows.MODELLED not in cards.write(about, {})
+    about["training"]["data"]["name"] = "us_places"
+    about["training"]["towers"]["mobility"] = {"module": "", "data": {"graph": ""}}
+    card = cards.write(about | {"training_data": "us_places:train"}, {})
+    assert us_flows.MODELLED in card and us_flows.SHARED_OUT in card
 
 
 def test_an_export_never_overwrites_and_leaves_no_half(trained, earth_tiny, tmp_path):

@@ -70,7 +70,7 @@ ARROWS: dict[str, set[str]] = {
     "inputs": {"modalities"},
     "bundles": {"jsons"},
     "infer": {"bundles", "coordinates", "inputs", "nn"},
-    "cards": set(),
+    "cards": {"data"},
     "embed_table": {"geometries"},
     "explore": {"evals"},
     "geometries": {"extras", "jsons"},

@@ -7,6 +7,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from unigeo_jax.data.datasets import us_flows
+
 # Of teachers that are others' work.
 CREDITS = {
     "geoclip": "geoclip is the location encoder of GeoCLIP (Vivanco Cepeda, Nayak and"
@@ -15,6 +17,14 @@ CREDITS = {
 SCORES = "scores.json"
 KEPT = ("score", "std", "low", "high", "metric", "n", "leak", "flags")
 DATA_CARD = pathlib.Path(__file__).parent / "data" / "bundle" / "DATA_CARD.md"
+
+
+UNKNOWN = "unknown: weights that were imported"  # training data of no dataset
+
+
+def training_data(data: Any) -> str:
+    """Which dataset and split a run's config names, or UNKNOWN where it names none."""
+    return f"{data.name}:{data.split}" if data.name else UNKNOWN
 
 
 def scores(folder: pathlib.Path, step: int) -> dict[str, Any]:
@@ -70,10 +80,12 @@ def _what(about: Mapping[str, Any]) -> str:
     left = "".join(
         f"\nNot exported: {name} ({why}).\n" for name, why in about["left_out"].items()
     )
+    origin = f"Trained by unigeo_jax (commit {about['commit']}), step {about['step']}"
+    if about["training_data"] == UNKNOWN:
+        origin = "Imported from weights that others trained, not trained by unigeo_jax"
     return (
         f"Vectors of {about['dim']} numbers for places on Earth, from"
-        f" {', '.join(about['towers'])}. Trained by unigeo_jax (commit"
-        f" {about['commit']}), step {about['step']}; exported by version"
+        f" {', '.join(about['towers'])}. {origin}; exported by version"
         f" {about['package_version']} in float32.\n{left}"
     )
 
@@ -111,7 +123,15 @@ def _data(about: Mapping[str, Any]) -> str:
         if known
         else "A dataset of the user's: its licences are known to who trained this."
     )
-    taught = about.get("training", {}).get("taught_by")
+    if about["training_data"] == UNKNOWN:
+        where = (
+            "Where its training places lie is not known here, nor what their data were:"
+            " ask who published the weights, for their licence too."
+        )
+    training = about.get("training", {})
+    if training:
+        where = " ".join([where, *us_flows.cautions(training)])
+    taught = training.get("taught_by")
     by = f" Taught by: {', '.join(taught)}." if taught else ""
     by += "".join(f" {CREDITS[name]}" for name in taught or () if name in CREDITS)
     return (
@@ -133,13 +153,16 @@ def _scope(about: Mapping[str, Any]) -> str:
         if coarse
         else ""
     )
+    far = "; `explain` tells how far the nearest training place is"
+    if about["training_data"] == UNKNOWN:
+        far = ", and nothing here tells where it extrapolates"
     return (
         "For: features of places in statistics and machine learning, maps, search for"
         f" similar places.{scale} Judge it on held-out regions, not on random rows.\n\n"
         "Not for: decisions about single people or households, surveillance, locating"
         " people by their pictures or texts, navigation, property-level prices or"
         " risks. Places that the data describe thinly (poor, remote, little mapped) get"
-        " worse vectors; `explain` tells how far the nearest training place is.\n"
+        f" worse vectors{far}.\n"
     )
 
 

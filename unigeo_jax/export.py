@@ -95,7 +95,7 @@ def describe(
         "licence": licence,
         "dim": config.dim,
         "step": step,
-        "training_data": f"{config.data.name}:{config.data.split}",
+        "training_data": cards.training_data(config.data),
         "commit": about.get("commit"),
         "versions": about.get("versions"),
         "weights": WEIGHTS,
@@ -220,16 +220,17 @@ def places(
     data_dir: pathlib.Path | None,
     about: dict[str, Any],
 ) -> None:
-    """Keep where the training places lie: the run's own, or its dataset's if here."""
+    """Keep where the training places lie, if known: the run's own, or its dataset's."""
+    about["places"], path = None, folder / trained.PLACES
+    if not (config.data.name or path.exists()):
+        return
     try:
-        path = folder / trained.PLACES
         if not path.exists():
             made = datasets.find(config.data.name, data_dir)
             path = made / f"index-{config.data.split}.npz"
         with np.load(path, allow_pickle=False) as index:
             found = {k: index[k].astype(np.float32) for k in ("lat", "lon")}
     except (OSError, ValueError, KeyError):
-        about["places"] = None
         return
     about["places"] = "places.safetensors"
     safetensors.numpy.save_file(found, part / about["places"])

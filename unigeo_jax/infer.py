@@ -183,7 +183,10 @@ class Model:
         """
         name = self._about.get("places")
         if not name:
-            raise ValueError(f"explain: model {self._folder} has no training places")
+            raise ValueError(
+                f"explain: model {self._folder} has no training places (training data"
+                f" {self.info['training_data']}); allowed: a model exported with them"
+            )
         bundles.check_hashes(self._folder, self._about, [name])
         places = bundles.read_safetensors(self._folder / name)
         known_n3 = _sphere(np.stack([places["lat"], places["lon"]], axis=1))

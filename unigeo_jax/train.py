@@ -36,6 +36,7 @@ from unigeo_jax import (
     workdir,
 )
 from unigeo_jax.data import datasets, pipeline
+from unigeo_jax.data.datasets import us_flows
 from unigeo_jax.evals import retrieval
 from unigeo_jax.siglip import start as siglip
 from unigeo_jax.types import Batch
@@ -361,10 +362,9 @@ def make_evaluator(
     embedded = galleries.make(config, mesh, task, readers, data_dir, constants)
 
     def run(params: Any) -> tuple[dict, str]:
-        results = {
-            split: retrieval.run(*places) for split, places in embedded(params).items()
-        }
-        return results, retrieval.table(results)
+        results = {k: retrieval.run(*places) for k, places in embedded(params).items()}
+        lines = retrieval.table(results), *us_flows.cautions(config)
+        return results, "\n".join(lines)
 
     return run
 

@@ -2,18 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the eleven tasks are scored on: labels of cells, counties and cities, and cells.
 
-A folder holds `tasks.json`, a list of objects with `name` (an id of TASKS to be listed
-with it), `file`, `target`, `level` (cell, county, city) and, where they apply,
-`transform` (none, log1p), `group_columns` (administrative parents) and `sha256`; the
-CSVs it names; and `cells.csv` with columns cell, lat, lon and, for those levels,
-county and city: the codes of the units that each cell belongs to. A CSV of labels has
-the target and the column named like its level. Where it has lat and lon instead, each
-row is a unit of one point: enough for an encoder of coordinates.
+A folder holds `tasks.json`, a list of objects with `name` (an id of TASKS, or one as
+`china_county_edu`, to feed that task: `listed_as`), `file`, `target`, `level` (cell,
+county, city; of the tasks of TASKS known) and, where they apply, `transform` (none,
+log1p; TASKS says it of its tasks), `group_columns` (administrative parents) and
+`sha256`; the CSVs it names; and `cells.csv` with columns cell, lat, lon and, for those
+levels, county and city: the codes of the units that each cell belongs to. A CSV of
+labels has the target and the column named like its level. Where it has lat and lon
+instead, each row is a unit of one point: enough for an encoder of coordinates. `needs`
+prints this for a task.
 Letters: `n` cells, `u` units, `d` features.
 """
 
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import h3
@@ -77,6 +79,55 @@ TASKS = {
     "ELE": Listed("elevation", "cell", "m", "none", "MOSAIKS", True, 0.838759),
     "FOR": Listed("forest cover", "cell", "%", "none", "MOSAIKS", True, 0.741846),
 }
+
+
+def listed_as(name: str) -> str | None:
+    """The id of TASKS that labels of this name feed, None: of none.
+
+    A name is an id, or `china_<level>_<id in small letters>` with the task's own level.
+    """
+    if name in TASKS:
+        return name
+    for key, task in TASKS.items():
+        if name == f"china_{task.level}_{key.lower()}":
+            return key
+    return None
+
+
+def lacking(names: Iterable[str]) -> str:
+    """Lines on the tasks of TASKS that no labels of these names feed.
+
+    Of those whose labels were never published: what to bring, as `needs` says.
+    """
+    found = {listed_as(name) for name in names}
+    lines = []
+    for key, task in TASKS.items():
+        if key not in found:
+            about = "labels published, not in this folder"
+            if not task.public:
+                about = "labels never published; to bring them:"
+            lines.append(
+                f"not run: {key} ({task.target}, by {task.level}, {task.source}):"
+                f" {about}"
+            )
+            lines += [] if task.public else [f"  {line}" for line in needs(key)]
+    return "\n".join(lines)
+
+
+def needs(key: str) -> list[str]:
+    """What files feed a task of TASKS: columns, units and how cells are joined."""
+    task = TASKS[key]
+    unit = task.unit or "any one unit: the release states none"
+    known = "" if task.transform == "none" else "; scored raw and as log1p, so above -1"
+    mean = f"a {task.level}'s vector is the plain mean of those of its cells"
+    if task.level == "cell":
+        mean = "each cell has its own vector"
+    more = "" if task.level == "cell" else f", {task.level} (code, empty: in none)"
+    return [
+        f'tasks.json  [{{"name": "{key}", "file": "{key}.csv", "target": "value"}}]',
+        f"{key}.csv     {task.level} (code), value ({task.target}, {unit}{known})",
+        f"cells.csv   cell (id), lat, lon (degrees){more}; {mean}",
+    ]
 
 
 class Cells(NamedTuple):
@@ -187,11 +238,13 @@ def _regions(
 
 
 def read_folder(
-    folder: pathlib.Path, default: Mapping[str, Any] | None = None
+    folder: pathlib.Path, default: Mapping[str, Any] | None = None, start: str = ""
 ) -> tuple[list[Labels], Cells | None]:
     """Reads the labels of a folder, and its cells if it has any.
 
-    `default`: what entries say that do not say otherwise.
+    Args:
+      default: what entries say that do not say otherwise.
+      start: entries whose name does not begin so are left out.
 
     Raises:
       ValueError: a file is missing or malformed; the message names file and row.
@@ -201,7 +254,8 @@ def read_folder(
         table, lat, lon = _points(folder / "cells.csv")
         unit = {c: np.array(table[c], str) for c in LEVELS if c in table}
         cells = Cells(lat, lon, unit)
-    return [read(folder, {**(default or {}), **entry}) for entry in entries], cells
+    wanted = [e for e in entries if str(e.get("name", "")).startswith(start)]
+    return [read(folder, {**(default or {}), **entry}) for entry in wanted], cells
 
 
 def read(folder: pathlib.Path, entry: Mapping[str, Any]) -> Labels:
@@ -211,9 +265,9 @@ def read(folder: pathlib.Path, entry: Mapping[str, Any]) -> Labels:
       ValueError: as `read_folder`.
     """
     path = task_files.check(folder, entry, ("name", "file", "target"))
-    listed = TASKS.get(entry["name"])
+    listed = TASKS.get(listed_as(entry["name"]) or "")
     level = entry.get("level", listed.level if listed else None)
-    transform = entry.get("transform", listed.transform if listed else "none")
+    transform = entry.get("transform", "none")
     for what, got, allowed in (
         ("level", level, LEVELS),
         ("transform", transform, TRANSFORMS),
@@ -222,6 +276,7 @@ def read(folder: pathlib.Path, entry: Mapping[str, Any]) -> Labels:
             raise ValueError(
                 f"task {entry['name']}: {what} {got!r}; allowed: {', '.join(allowed)}"
             )
+    transform = listed.transform if listed else transform
     table = task_files.columns(path, entry.get("sha256"))
     keyed = level in table
     wanted = [entry["target"], *([] if keyed else ["lat", "lon"])]

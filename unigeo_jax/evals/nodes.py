@@ -14,6 +14,7 @@ import numpy as np
 import scipy.spatial
 
 from unigeo_jax.data import datasets, graph, splits
+from unigeo_jax.data.datasets import us_flows
 from unigeo_jax.evals import baselines, entries
 
 Covers = Callable[[np.ndarray, np.ndarray], bool]
@@ -106,15 +107,16 @@ def located(name: str, data_dir: Any = None) -> tuple[np.ndarray, np.ndarray]:
 
 
 def encoders(
-    nodes: Nodes, prefix: str = "", saw: tuple[str, ...] = ()
+    nodes: Nodes, prefix: str = "", saw: tuple[str, ...] = (), mark: str = ""
 ) -> list[entries.Encoder]:
     """What a probe may read at these places: towers alone, and means of them.
 
     coords and mobility alone, "all towers", and where there is mobility "all but
-    mobility". `saw` is that of `entries.Encoder`.
+    mobility". `saw` is that of `entries.Encoder`; `mark` stands behind "mobility".
     """
     towers = list(nodes.z)
-    sets = {tower: [tower] for tower in ("coords", "mobility") if tower in towers}
+    names = {"coords": "coords", "mobility": f"mobility{mark}"}
+    sets = {label: [tower] for tower, label in names.items() if tower in towers}
     sets["all towers"] = towers
     if "mobility" in towers:
         sets["all but mobility"] = [t for t in towers if t != "mobility"]
@@ -151,8 +153,9 @@ def raw(name: str, data_dir: Any = None) -> list[entries.Encoder]:
         for end_e in (origin_e, flows.indices_e)
         for weight_e in (flows.weight_e, None)
     ]
-    parts["raw flows"] = np.where((node >= 0)[:, None], np.log1p(sums).T[node], 0)
-    parts["raw figures and flows"] = np.concatenate([*parts.values()], 1)
+    alone, both = f"raw flows{us_flows.MARK}", f"raw figures, flows{us_flows.MARK}"
+    parts[alone] = np.where((node >= 0)[:, None], np.log1p(sums).T[node], 0)
+    parts[both] = np.concatenate([*parts.values()], 1)
     saw = ("demographics", "mobility", "nightlights", "population")
     return [
         entries.Encoder(
