@@ -14,8 +14,9 @@ time is unknown. All columns stay; `embedding` is added, and `geometry` (WGS 84)
 there was none. GeoParquet keeps CRS, model id, version and hash in its metadata,
 GeoTIFF in its tags. Memory does not grow with the table. The same command resumes:
 finished parts lie in OUTPUT.parts, and OUTPUT appears whole, at the end.
---dtype=float32|float16|int8 (round(127 z), for unit vectors), --rows=65536 a part. Exit
-codes: 0 done, 1 error, 2 usage.
+--dtype=float32|float16|int8 (z = int8_scale * value / 127, where the metadata say
+int8_scale: 1 for unit vectors), --rows=65536 a part. Exit codes: 0 done, 1 error, 2
+usage.
 """
 
 import pathlib

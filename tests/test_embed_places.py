@@ -143,10 +143,11 @@ def test_a_raster_holds_the_vectors_of_its_pixels_centres(tmp_path, dtype):
     with rasterio.open(out) as file:
         values, (step, _, west, _, down, north, *_) = file.read(), file.transform
         assert file.crs.to_epsg() == 4326
-        assert json.loads(file.tags()["unigeo_jax"])["sha256"] == "aa"
+        job = json.loads(file.tags()["unigeo_jax"])
+        assert job["sha256"] == "aa"
     assert (step, west, down, north) == (0.5, 178.0, -0.5, 1.0)
     lat, lon = north + 4.5 * down, west + 5.5 * step
-    want = embed_table.stored(Encoder().embed(lat=[lat], lon=[lon]), dtype)[0]
+    want = embed_table.stored(Encoder().embed(lat=[lat], lon=[lon]), job)[0]
     np.testing.assert_array_equal(values[:, 4, 5], want)
     assert not list(tmp_path.glob("*part*"))
     with pytest.raises(ValueError, match="another model"):

@@ -10,7 +10,6 @@ import json
 import math
 import os
 import pathlib
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -105,13 +104,13 @@ def raster(
     if dtype == "float16":
         raise ValueError("--dtype: got 'float16'; allowed in GeoTIFF: float32, int8")
     job = embed_table.about(enc, f"raster:{degrees}:{box}:{rows}", dtype)
+    parts = output.with_name(output.name + ".parts")
     if output.exists():
         with rasterio.open(output) as file:
             known = {embed_table.KEY: file.tags().get("unigeo_jax", "{}").encode()}
         embed_table.refuse_other(output, known, job)
+        embed_table.clear(parts, job)
         return width * height
-    parts = output.with_name(output.name + ".parts")
-    parts.mkdir(parents=True, exist_ok=True)
     embed_table.claim(parts, job)
     lon = west + degrees * (np.arange(width) + 0.5)
     lat = north - degrees * (np.arange(height) + 0.5)
@@ -122,7 +121,7 @@ def raster(
         if not path.exists():
             at = np.meshgrid(lat[first : first + step], lon, indexing="ij")
             z_nd = enc.embed(lat=at[0].ravel(), lon=at[1].ravel())
-            strip = embed_table.stored(z_nd, dtype).reshape(*at[0].shape, -1)
+            strip = embed_table.stored(z_nd, job).reshape(*at[0].shape, -1)
             part = path.with_suffix(".part.npy")
             np.save(part, np.moveaxis(strip, -1, 0), allow_pickle=False)
             os.replace(part, path)
@@ -148,7 +147,7 @@ def _join(
             size = (profile["width"], strip.shape[1])
             file.write(strip, window=rasterio.windows.Window(0, first, *size))
     os.replace(part, output)
-    shutil.rmtree(parts)
+    embed_table.clear(parts, job)
 
 
 def _count(span: float, degrees: float) -> int:
