@@ -55,6 +55,7 @@ EXTRAS = {
         "scikit-learn>=1.5",
         "tifffile>=2024.8",
         "tokenizers>=0.22",
+        "zarr>=3.0",
     ],
     # Only to read a vocabulary from a tokenizer.json: it brings huggingface_hub along.
     "text": ["tokenizers>=0.22"],
@@ -76,7 +77,7 @@ EXTRAS = {
     "geo": [
         *("geopandas>=1.0", "pandas>=2.2", "pyarrow>=17", "rasterio>=1.4"),
         *("fsspec>=2024.6", "h5py>=3.11"),
-        *("tifffile>=2024.8", "imagecodecs>=2024.9"),
+        *("tifffile>=2024.8", "imagecodecs>=2024.9", "zarr>=3.0"),
     ],
     "peers": [
         *("torch==2.13.0", "geoclip>=1.2", "open_clip_torch==3.3.0"),

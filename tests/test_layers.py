@@ -69,7 +69,8 @@ ARROWS: dict[str, set[str]] = {
     # Only infer.py's raw texts and pictures need inputs.py, which needs Flax.
     "inputs": {"modalities"},
     "bundles": {"jsons"},
-    "infer": {"bundles", "coordinates", "inputs", "nn"},
+    "indices": set(),
+    "infer": {"bundles", "coordinates", "indices", "inputs", "nn"},
     "cards": {"data"},
     "embed_table": {"geometries"},
     "explore": {"evals"},
@@ -82,6 +83,7 @@ ARROWS: dict[str, set[str]] = {
         *("trained", "modalities", "nn", "data", "workdir", "bundles"),
         *("cards", "domains", "fidelity", "onnx_graph", "types"),
     },
+    "reexport": {"export", "bundles", "cards", "modalities", "workdir"},
     "surrogate": {"trained", "pth", "workdir"},
     "fidelity": {"data"},
     "domains": {"fidelity", "data"},
@@ -100,7 +102,7 @@ FILES_ALLOWED = {
     }
 }
 # The path from coordinates to vectors stays light: what users without a GPU install.
-LIGHT = ("__init__", "bundles", "coordinates", "infer", "jsons")
+LIGHT = ("__init__", "bundles", "coordinates", "indices", "infer", "jsons")
 INFER_THIRD_PARTY = {"jax", "numpy", "flatbuffers"}
 BANNED = {"tensorflow", "pickle", "cPickle", "dill", "joblib", "cloudpickle", "shelve"}
 MAX_FILE_LINES = 380

@@ -16,6 +16,7 @@ CREDITS = {
 }
 SCORES = "scores.json"
 KEPT = ("score", "std", "low", "high", "metric", "n", "leak", "flags")
+FILES = "## Files\n\n"
 DATA_CARD = pathlib.Path(__file__).parent / "data" / "bundle" / "DATA_CARD.md"
 
 
@@ -71,9 +72,14 @@ def write(about: Mapping[str, Any], found: Mapping[str, Any]) -> str:
             "## Training data and licence\n\n" + _data(about),
             "## Intended and out-of-scope use\n\n" + _scope(about),
             "## Scores\n\n" + _scores(found),
-            "## Files\n\n" + _files(about),
+            FILES + _files(about),
         ]
     )
+
+
+def go_on(card: str, about: Mapping[str, Any]) -> str:
+    """The card of a folder with other files: its list of them is made anew."""
+    return card.partition(FILES)[0] + FILES + _files(about)
 
 
 def _what(about: Mapping[str, Any]) -> str:

@@ -112,19 +112,19 @@ def read_about(folder: pathlib.Path) -> dict[str, Any]:
     """
     try:
         about = jsons.read(folder / "config.json")
-        return about | {"config": _tuples(ConfigDict(about["config"]))}
+        return about | {"config": tuples(ConfigDict(about["config"]))}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"--workdir {folder}: config.json: {error!r}") from error
 
 
-def _tuples(config: ConfigDict) -> ConfigDict:
+def tuples(config: ConfigDict) -> ConfigDict:
     """Turns the lists that JSON made of tuples back: Linen wants hashable fields."""
     for key, value in config.items():
         if isinstance(value, list):
             with config.ignore_type():
                 config[key] = tuple(value)
         elif isinstance(value, ConfigDict):
-            _tuples(value)
+            tuples(value)
     return config
 
 
