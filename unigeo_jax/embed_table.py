@@ -22,7 +22,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import tqdm
 
-from unigeo_jax import geometries
+from unigeo_jax import geometries, outside
 
 KEY = b"unigeo_jax"
 # WGS 84, longitude first, as GeoParquet 1.1 wants it (PROJJSON).
@@ -181,7 +181,8 @@ def batches(
 ) -> Iterator[pa.Table]:
     """Tables of `rows` rows, the last one shorter, whatever the file's own blocks."""
     reader, schema = reader_of(source, rows)
-    geometry = geometries.column(schema)
+    with outside.refused(source):
+        geometry = geometries.column(schema)
     missing = [name for name in columns if name not in schema.names]
     twice = [n for n in NEW if n in schema.names and n != geometry]
     if twice or (missing and not geometry):
@@ -190,23 +191,22 @@ def batches(
             f" {columns[0]} and {columns[1]} among {schema.names}, or the geometry of"
             f" GeoParquet, none of {NEW} besides"
         )
-    yield from regroup(reader, schema, rows)
+    with outside.refused(source):
+        yield from regroup(reader, schema, rows)
 
 
 def reader_of(source: pathlib.Path, rows: int) -> tuple[Any, pa.Schema]:
     """Record batches of a file as they come, and their schema with its metadata."""
     kind = source.suffix.lower()
-    try:
+    with outside.refused(source):
         if kind == ".csv":
             reader = pyarrow.csv.open_csv(source)
             return reader, reader.schema
         if kind == ".parquet":
             file = pq.ParquetFile(source)
             return file.iter_batches(rows), file.schema_arrow
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{source}: {error}") from error
-    if kind in geometries.VECTOR:
-        return geometries.open_file(source, rows)
+        if kind in geometries.VECTOR:
+            return geometries.open_file(source, rows)
     raise ValueError(f"{source}: got {kind!r}; allowed: {', '.join(SUFFIXES)}")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from unigeo_jax import extras
+from unigeo_jax import extras, outside
 
 VECTOR = (".geojson", ".json", ".gpkg", ".fgb", ".shp")
 TRIES = 200  # draws a point wanted, before a sliver counts by what was found
@@ -72,9 +72,18 @@ def metadata(crs: Any, name: str = "geometry", kinds: tuple[str, ...] = ()) -> d
 
 
 def column(schema: pa.Schema) -> str:
-    """Name of the geometry column that GeoParquet's metadata tells, or ""."""
+    """Name of the geometry column that GeoParquet's metadata tells, or "".
+
+    Raises ValueError where the metadata are of another form, or name no column.
+    """
     geo = json.loads((schema.metadata or {}).get(b"geo", b"{}"))
-    return geo.get("primary_column", "")
+    name = geo.get("primary_column", "") if isinstance(geo, dict) else None
+    if name != "" and schema.names.count(name) != 1:
+        raise ValueError(
+            f"metadata geo: primary_column {str(name)[:80]!r}; allowed: one of"
+            f" {schema.names}"
+        )
+    return str(name)
 
 
 def embed(enc: Any, table: pa.Table, points: int, time: Any = None) -> np.ndarray:
@@ -124,13 +133,14 @@ def to_degrees(shapes: np.ndarray, schema: pa.Schema) -> np.ndarray:
         extras.need("shapely", "geometries"),
     )
     name = column(schema)
-    entry = json.loads((schema.metadata or {})[b"geo"])["columns"][name]
-    if entry.get("encoding", "WKB") != "WKB":
-        raise ValueError(f"{name}: encoding {entry['encoding']!r}; allowed: WKB")
-    crs = entry.get("crs", "OGC:CRS84")
-    if not crs:
-        raise ValueError(f"{name}: has no CRS; allowed: a file that says its CRS")
-    source = pyproj.CRS.from_user_input(crs)
+    with outside.refused(f"metadata geo of column {name!r}"):
+        entry = json.loads((schema.metadata or {})[b"geo"])["columns"][name]
+        if entry.get("encoding", "WKB") != "WKB":
+            raise ValueError(f"{name}: encoding {entry['encoding']!r}; allowed: WKB")
+        crs = entry.get("crs", "OGC:CRS84")
+        if not crs:
+            raise ValueError(f"{name}: has no CRS; allowed: a file that says its CRS")
+        source = pyproj.CRS.from_user_input(crs)
     if source.equals("OGC:CRS84") or source.equals("EPSG:4326", True):
         return shapes
     way = pyproj.Transformer.from_crs(source, "OGC:CRS84", always_xy=True)

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from unigeo_jax import outside
 from unigeo_jax.data import order
 from unigeo_jax.data.own import problems
 
@@ -38,7 +39,7 @@ def columns_of(path: pathlib.Path) -> list[str]:
     """Names of a table's columns.
 
     Raises:
-      ValueError: a file of another kind, or without lat and lon.
+      ValueError: a file of another kind, damaged, or without lat and lon.
     """
     if path.suffix == ".csv":
         with open(path, "rb") as file:
@@ -48,7 +49,8 @@ def columns_of(path: pathlib.Path) -> list[str]:
         except csv.Error as error:
             raise ValueError(f"{path}: header: {error}") from error
     elif path.suffix in (".parquet", ".geoparquet"):
-        names = pyarrow.parquet.read_schema(path).names
+        with outside.refused(path):
+            names = pyarrow.parquet.read_schema(path).names
     else:
         raise ValueError(f"{path}: allowed: a file that ends in .csv or .parquet")
     if "geometry" not in names and not (
@@ -106,7 +108,7 @@ def _rows(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows with their numbers; cells of CSV are bytes."""
     if path.suffix != ".csv":
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with outside.refused(path), pyarrow.parquet.ParquetFile(path) as file:
             geo = (file.schema_arrow.metadata or {}).get(b"geo")
             if geo and not set(names) & set(LAT):
                 _check_crs(path, json.loads(geo))
@@ -144,9 +146,14 @@ def _rows(
 
 
 def _check_crs(path: pathlib.Path, geo: dict[str, Any]) -> None:
-    column = geo.get("columns", {}).get(geo.get("primary_column", "geometry"), {})
-    crs = column.get("crs") or {}
-    code = (crs.get("id") or {}).get("code", "CRS84")
+    try:
+        column = geo.get("columns", {}).get(geo.get("primary_column", "geometry"), {})
+        crs = column.get("crs") or {}
+        code = (crs.get("id") or {}).get("code", "CRS84")
+    except (AttributeError, TypeError) as error:
+        raise ValueError(
+            f"{path}: metadata geo: {error}; allowed: that of GeoParquet"
+        ) from error
     if str(code) not in ("CRS84", "4326"):
         raise ValueError(
             f"{path}: geometry in CRS {code}; allowed: WGS 84 longitude and latitude"
@@ -194,6 +201,10 @@ def _parser(
             place["demographics"] = [number(values[name]) for name in demographics]
         elif "demographics" in names:
             given = values["demographics"]
+            if given is not None and not isinstance(given, list):
+                kind, what = "no list of numbers", str(given)
+                found.add(row, "demographics", kind, problems.MASKED, what)
+                given = None
             place["demographics"] = list(map(number, given or []))
         return place
 
@@ -204,7 +215,7 @@ def number(value: Any) -> float:
     """A cell as a number, NaN where it is none."""
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan
 
 
@@ -219,9 +230,9 @@ def position_ok(row: int, lat: float, lon: float, found: problems.Problems) -> b
     return False
 
 
-def _point(wkb: bytes | None) -> tuple[float, float]:
+def _point(wkb: Any) -> tuple[float, float]:
     """Latitude and longitude of a WKB point; NaN if it is none."""
-    if not wkb or len(wkb) < 21 or wkb[0] not in (0, 1):
+    if not isinstance(wkb, bytes) or len(wkb) < 21 or wkb[0] not in (0, 1):
         return math.nan, math.nan
     endian = "<" if wkb[0] else ">"
     if np.frombuffer(wkb, f"{endian}u4", 1, 1)[0] % 1000 != 1:
