@@ -145,7 +145,7 @@ def dataset(folder: pathlib.Path) -> Target:
     kinds |= {"dataset_info.json": mutate_json, "features.json": mutate_json}
     kinds[plan[0].file] = mutate_bytes
     # A file that is not there is none of those that are skipped: an OSError.
-    return of_files(here, kinds, parse, (ValueError, FileNotFoundError))
+    return of_files(here, kinds, parse, (ValueError, OSError))
 
 
 def graph(folder: pathlib.Path) -> Target:

@@ -185,11 +185,12 @@ def batches(
         geometry = geometries.column(schema)
     missing = [name for name in columns if name not in schema.names]
     twice = [n for n in NEW if n in schema.names and n != geometry]
+    twice += [n for n in columns if schema.names.count(n) > 1]
     if twice or (missing and not geometry):
         raise ValueError(
             f"{source}: columns {missing} are missing, {twice} are there; allowed:"
-            f" {columns[0]} and {columns[1]} among {schema.names}, or the geometry of"
-            f" GeoParquet, none of {NEW} besides"
+            f" {columns[0]} and {columns[1]} once among {schema.names}, or the geometry"
+            f" of GeoParquet, none of {NEW} besides"
         )
     with outside.refused(source):
         yield from regroup(reader, schema, rows)
@@ -236,7 +237,8 @@ def embed(
 ) -> pa.Table:
     """Add vectors, and points where there is no geometry, to rows from `first` on."""
     known = {KEY: json.dumps(job).encode()}
-    when = {"time": moments(table.column(time))} if time else {}
+    with outside.refused(f"column {time!r}"):
+        when = {"time": moments(table.column(time))} if time else {}
     try:
         if geometries.column(table.schema):
             z_nd = geometries.embed(enc, table, per_polygon, **when)

@@ -94,7 +94,8 @@ def embed(enc: Any, table: pa.Table, points: int, time: Any = None) -> np.ndarra
     outside what its CRS can tell; or a CRS of none.
     """
     name, shapely = column(table.schema), extras.need("shapely", "geometries")
-    raw = table.column(name).to_numpy(zero_copy_only=False)
+    with outside.refused(f"column {name!r}"):
+        raw = table.column(name).to_numpy(zero_copy_only=False)
     try:
         shapes = shapely.from_wkb(raw)
     except (shapely.errors.GEOSException, TypeError) as error:

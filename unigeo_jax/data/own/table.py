@@ -110,7 +110,7 @@ def _rows(
     if path.suffix != ".csv":
         with outside.refused(path), pyarrow.parquet.ParquetFile(path) as file:
             geo = (file.schema_arrow.metadata or {}).get(b"geo")
-            if geo and not set(names) & set(LAT):
+            if geo and not (set(names) & set(LAT) and set(names) & set(LON)):
                 _check_crs(path, json.loads(geo))
             row = 0
             for batch in file.iter_batches(batch_size=65536):
@@ -178,7 +178,7 @@ def _parser(
         def text(name: str) -> str:
             return clean(row, name, values[name], found)
 
-        if lat_name:
+        if lat_name and lon_name:
             lat, lon = number(values[lat_name]), number(values[lon_name])
         else:
             lat, lon = _point(values["geometry"])
