@@ -33,6 +33,37 @@ UNPICKLES += (
     "exec",
     "eval",
 )
+# Imports every module, then reads a whole file of every kind, without an unpickler.
+READS = """
+import importlib, pathlib, pickle, pkgutil, sys
+import _pickle
+import unigeo_jax
+
+def refuse(*_, **__):
+    raise AssertionError("unpickled")
+
+class Refused(pickle._Unpickler):
+    __init__ = load = refuse
+
+for module in (pickle, _pickle):
+    module.load = module.loads = refuse
+    module.Unpickler = Refused
+pickle._Unpickler = Refused
+names = [m.name for m in pkgutil.walk_packages(unigeo_jax.__path__, "unigeo_jax.")]
+for name in names:
+    importlib.import_module(name)
+from benchmarks import fuzz_targets
+read = 0
+for name in fuzz_targets.TARGETS:
+    target = fuzz_targets.make(name, pathlib.Path(sys.argv[1]))
+    for seed in target.seeds:
+        try:
+            target.parse(seed)
+        except target.allowed:
+            assert name in ("image", "photo"), name
+        read += 1
+print(len(names), read)
+"""
 EXTRACTS = ("extractall", "extract", "unpack_archive")
 
 
@@ -48,6 +79,20 @@ def test_no_module_that_runs_holds_a_way_to_unpickle():
             c for c in calls(path) if c in UNPICKLES or c.split(".")[-1] in UNPICKLES
         }
         assert not found, (path, found)
+
+
+@pytest.mark.slow
+def test_no_file_of_any_kind_reaches_an_unpickler(tmp_path):
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", READS, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ran.returncode == 0, ran.stderr
+    modules, read = map(int, ran.stdout.split()[-2:])
+    assert modules > 100 and read > 60
 
 
 def test_no_code_extracts_an_archive_to_disk():
