@@ -30,9 +30,9 @@ from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from benchmarks import protocol
+from benchmarks import fuzz_changes, protocol
 
-LONGEST = 2**16  # bytes of an input
+LONGEST = 2**18  # bytes of an input
 OURS = ("unigeo_jax", "launch", "PIL")
 # What libFuzzer prints once the corpus is read, for each addition, and at its end.
 LINE = re.compile(
@@ -49,8 +49,11 @@ def child(options: argparse.Namespace, rest: list[str]) -> None:
         module = importlib.import_module(options.targets)
     warnings.simplefilter("ignore")
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
-    target = module.targets(pathlib.Path(options.scratch))[options.child]
-    change = target.mutate or module.mutate_bytes
+    scratch = pathlib.Path(options.scratch)
+    target = module.make(options.child, scratch / "files")
+    change = target.mutate or fuzz_changes.mutate_bytes
+    for number, seed in enumerate(target.seeds):
+        (scratch / "corpus" / str(number)).write_bytes(seed)
 
     def once(data: bytes) -> None:
         with contextlib.suppress(*target.allowed):
@@ -71,22 +74,17 @@ def child(options: argparse.Namespace, rest: list[str]) -> None:
     atheris.Fuzz()
 
 
-def guided(
-    name: str, seeds: list[bytes], options: argparse.Namespace
-) -> dict[str, Any]:
+def guided(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """One parser in a process of its own: what was run, and why it ended if early."""
     with tempfile.TemporaryDirectory(dir=protocol.memory_disk()) as folder:
         corpus = pathlib.Path(folder, "corpus")
         corpus.mkdir()
-        pathlib.Path(folder, "files").mkdir()
-        for i, seed in enumerate(seeds):
-            (corpus / str(i)).write_bytes(seed)
         options.keep.mkdir(parents=True, exist_ok=True)
         command = [
             sys.executable,
             __file__,
             f"--child={name}",
-            f"--scratch={folder}/files",
+            f"--scratch={folder}",
         ]
         command += [f"--targets={options.targets}", "--", str(corpus)]
         command += [f"-runs={options.inputs}", f"-seed={options.seed + 1}"]
@@ -95,6 +93,7 @@ def guided(
         command += [f"-artifact_prefix={options.keep / name.replace(' ', '_')}-"]
         began = time.monotonic()
         ran = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        seeds = len([path for path in corpus.iterdir() if path.name.isdigit()])
     text = ran.stderr + ran.stdout
     lines = LINE.findall(text)
     if not lines:
@@ -107,7 +106,7 @@ def guided(
         "inputs": int(last[0]),
         "seconds": time.monotonic() - began,
         "features": [int(first[3] or 0), int(last[3] or 0)],
-        "corpus": [len(seeds), int(last[4])],
+        "corpus": [seeds, int(last[4])],
         "bad": text[-4000:] if ran.returncode else "",
     }
 
@@ -139,17 +138,14 @@ def main() -> None:
     if options.child:
         return child(options, rest)
     module = importlib.import_module(options.targets)
-    with tempfile.TemporaryDirectory(dir=protocol.memory_disk()) as folder:
-        seeds = {k: t.seeds for k, t in module.targets(pathlib.Path(folder)).items()}
-    unknown = {*options.only} - {*seeds}
-    if unknown:
-        sys.exit(f"--only={sorted(unknown)}: expected of {sorted(seeds)}")
+    if unknown := {*options.only} - {*module.TARGETS}:
+        sys.exit(f"--only={sorted(unknown)}: expected of {sorted(module.TARGETS)}")
     print(
         f"{'parser':16}{'inputs':>10}{'features':>16}{'corpus':>13}{'bad':>5}   per s"
     )
     rows = {}
-    for name in options.only or seeds:
-        row = rows[name] = guided(name, seeds[name], options)
+    for name in options.only or module.TARGETS:
+        row = rows[name] = guided(name, options)
         print(
             f"{name:16}{row['inputs']:10,}"
             f"{row['features'][0]:8} > {row['features'][1]:5}"

@@ -1,146 +1,38 @@
 # SPDX-FileCopyrightText: 2026 The unigeo_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Parsers of files from outside, whole files for them, and how those are damaged."""
+"""Parsers of files from outside, and whole files for them."""
 
 import io
 import json
 import pathlib
-import random
-import shutil
-import struct
-import tarfile
-import warnings
-import zipfile
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import numpy as np
 import PIL.Image
 import safetensors.numpy
 
+from benchmarks import fuzz_folders, fuzz_tables
+from benchmarks.fuzz_changes import (
+    Change,
+    Target,
+    in_file,
+    mutate_bytes,
+    mutate_json,
+    mutate_safetensors,
+    mutate_zip,
+    of_files,
+)
+from configs import five_modal
 from launch import shared_config
 from tests import pth_files
 from unigeo_jax import checkpoint, pth, workdir
-from unigeo_jax.data import datasets, edge_tables, graph, images
-from unigeo_jax.data.own import foreign, photos, problems, table
+from unigeo_jax.data import datasets, images
+from unigeo_jax.data.own import photos, problems, table
 from unigeo_jax.evals import labels
 from unigeo_jax.siglip import files as weights
 
-EXTREMES = (0, 1, 127, 128, 255, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**63)
-VALUES = (
-    *(None, True, 0, -1, 2**63, 2**400, 1e308, float("nan"), "", "../x", "\0", [], {}),
-    *([[[]]], {"a": []}, "9" * 5000),
-)
 
-
-class Target(NamedTuple):
-    """seeds: whole files; parse: raises `allowed` or nothing; share: of all inputs."""
-
-    seeds: list[bytes]
-    parse: Callable[[bytes], Any]
-    share: float
-    allowed: tuple[type[Exception], ...] = (ValueError,)
-    mutate: Callable[[bytes, random.Random], bytes] | None = None
-
-
-def mutate_bytes(data: bytes, draw: random.Random) -> bytes:
-    """One to four changes that know nothing of the format."""
-    out = bytearray(data)
-    for _ in range(draw.choice((1, 1, 2, 4))):
-        at = draw.randrange(len(out) + 1)
-        kind = draw.randrange(6)
-        if kind == 0 and out:
-            out[at % len(out)] ^= 1 << draw.randrange(8)
-        elif kind == 1:
-            del out[at : at + draw.choice((1, 4, 64, 10**6))]
-        elif kind == 2:
-            out[at:at] = out[at : at + draw.choice((1, 8, 100))] * draw.choice(
-                (1, 2, 50)
-            )
-        elif kind == 3:
-            size = draw.choice((1, 2, 4, 8))
-            value = draw.choice(EXTREMES) % 256**size
-            out[at : at + size] = value.to_bytes(size, draw.choice(("big", "little")))
-        elif kind == 4:
-            out[at : at + 4] = draw.randbytes(draw.choice((0, 4, 16)))
-        else:
-            out[at:at] = draw.choice((b"\0", b"\n", b",", b'"', b"\xff\xfe", b"1e999"))
-    return bytes(out)
-
-
-def mutate_zip(data: bytes, draw: random.Random) -> bytes:
-    """Mutates a member and zips it again, so that its checksum holds; or the bytes."""
-    if draw.random() < 0.4:
-        return mutate_bytes(data, draw)
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    name = draw.choice([*members])
-    if draw.random() < 0.1:
-        members[draw.choice(("../x.npy", "/x.npy", "a/data.pkl", ""))] = members.pop(
-            name
-        )
-    else:
-        members[name] = mutate_bytes(members[name], draw)
-    stream = io.BytesIO()
-    with warnings.catch_warnings(), zipfile.ZipFile(stream, "w") as archive:
-        warnings.simplefilter("ignore")  # of names that are there twice
-        for key, value in members.items():
-            archive.writestr(key or "x", value)
-    return stream.getvalue()
-
-
-def mutate_json(data: bytes, draw: random.Random) -> bytes:
-    """Replaces, drops or adds a value anywhere in the tree; or changes the bytes."""
-    if draw.random() < 0.3:
-        return mutate_bytes(data, draw)
-    if draw.random() < 0.01:
-        return draw.choice((b"[", b'{"a":')) * draw.choice((99, 900, 100_000))
-    tree = [json.loads(data)]
-    node: Any = tree
-    while True:
-        keys = [*node] if isinstance(node, dict) else [*range(len(node))]
-        if not keys:
-            break
-        key = draw.choice(keys)
-        below = node[key]
-        if isinstance(below, dict | list) and below and draw.random() < 0.7:
-            node = below
-            continue
-        if draw.random() < 0.2:
-            del node[key]
-        else:
-            node[key] = draw.choice(VALUES)
-        break
-    return json.dumps(tree[0] if tree else None).encode()
-
-
-def mutate_safetensors(data: bytes, draw: random.Random) -> bytes:
-    """Changes the header, with its length put right; or the bytes."""
-    if draw.random() < 0.3:
-        return mutate_bytes(data, draw)
-    (size,) = struct.unpack("<Q", data[:8])
-    header = mutate_json(data[8 : 8 + size], draw)
-    return struct.pack("<Q", len(header)) + header + data[8 + size :]
-
-
-def in_file(folder: pathlib.Path, name: str, parse: Callable[[pathlib.Path], Any]):
-    """A parser of bytes from one of a file."""
-    path = folder / name
-
-    def run(data: bytes) -> Any:
-        path.write_bytes(data)
-        return parse(path)
-
-    return run
-
-
-def zipped(**arrays: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    np.savez(stream, **arrays)  # pyright: ignore
-    return stream.getvalue()
-
-
-def record_target() -> Target:
+def record(_: pathlib.Path) -> Target:
     """A record as Records reads one, of an image, texts, numbers and arrays."""
     from unigeo_jax.data.own import shards
 
@@ -171,10 +63,10 @@ def record_target() -> Target:
         here._raw = [data]
         here[0]
 
-    return Target([seed], parse, 0.33, (datasets.BadRecord,))
+    return Target([seed], parse, (datasets.BadRecord,))
 
 
-def image_targets() -> dict[str, Target]:
+def _images() -> list[bytes]:
     pixels = np.random.default_rng(0).integers(0, 255, (9, 7, 3), np.uint8)
     seeds = [images.encode_png(pixels), images.encode_png(pixels[..., :1])]
     for form in ("PNG", "JPEG", "WEBP", "TIFF", "GIF"):
@@ -186,184 +78,131 @@ def image_targets() -> dict[str, Target]:
         image = PIL.Image.new(mode, (5, 5))
         image.save(stream, "TIFF" if mode in ("CMYK", "I;16") else "PNG")
         seeds.append(stream.getvalue())
-    return {
-        "image": Target(seeds, images.decode, 0.2),
-        "photo": Target(seeds, photos.decode, 0.12, (photos.Unusable,)),
-    }
+    return seeds
 
 
-def table_targets(folder: pathlib.Path) -> dict[str, Target]:
+def image(_: pathlib.Path) -> Target:
+    return Target(_images(), images.decode)
+
+
+def photo(_: pathlib.Path) -> Target:
+    return Target(_images(), photos.decode, (photos.Unusable,))
+
+
+def places(folder: pathlib.Path) -> Target:
     text = "id,lat,lon,text,poi,node,time\n" + "\n".join(
         f'{i},{i}.5,{-i},"place, {i}","cafe\tA\t0.{i}",{i},2024-0{i}-01'
         for i in range(1, 6)
     )
-    nodes = folder / "nodes.csv"
-    nodes.write_text("node,lat,lon\na,1,2\nb,3,4\nc,5,6\n", encoding="utf-8")
-    edges = b"origin,destination,weight\na,b,1\nb,c,2.5\nc,a,0.1\n"
-    graph.write(folder / "g", [0, 1, 2], [1, 2, 0], [1.0, 2.0, 3.0], 3)
-    about = (folder / "g" / "graph.json").read_bytes()
-    return {
-        "table": Target(
-            [text.encode(), text.replace("place", "Plätze").encode("latin-1")],
-            in_file(folder, "table.csv", lambda p: table.read(p, problems.Problems())),
-            0.08,
-        ),
-        "edge list": Target(
-            [edges],
-            in_file(
-                folder,
-                "e.csv",
-                lambda p: edge_tables.from_table(folder / "o", p, nodes),
-            ),
-            0.01,
-        ),
-        "graph": Target(
-            [about],
-            in_file(folder / "g", "graph.json", lambda p: graph.read(p.parent)),
-            0.04,
-            mutate=mutate_json,
-        ),
-    }
+    return Target(
+        [text.encode(), text.replace("place", "Plätze").encode("latin-1")],
+        in_file(folder, "table.csv", lambda p: table.read(p, problems.Problems())),
+    )
 
 
-def archive_target(folder: pathlib.Path) -> Target:
-    """A WebDataset of two samples, as launch/convert.py reads it."""
-    stream = io.BytesIO()
-    PIL.Image.new("RGB", (5, 5)).save(stream, "PNG")
-    about = json.dumps({"lat": 1, "lon": 2.5, "people": 7, "at": {"a": 1}}).encode()
-    files = {
-        f"{i}.{kind}": data
-        for i in range(2)
-        for kind, data in (
-            *(("png", stream.getvalue()), ("json", about), ("txt", b"a place")),
-        )
-    }
-    seeds = []
-    for mode in ("w", "w:gz"):
-        packed = io.BytesIO()
-        opened: Any = {"fileobj": packed, "mode": mode}
-        with tarfile.open(**opened) as archive:
-            for name, data in files.items():
-                member = tarfile.TarInfo(name)
-                member.size = len(data)
-                archive.addfile(member, io.BytesIO(data))
-        seeds.append(packed.getvalue())
-    out, options = folder / "converted", foreign.Options(max_bad=1.0)
-
-    def parse(path: pathlib.Path) -> None:
-        shutil.rmtree(out, ignore_errors=True)
-        foreign.convert("webdataset", path, out, options)
-
-    return Target(seeds, in_file(folder, "a.tar", parse), 0.01)
-
-
-def json_targets(folder: pathlib.Path) -> dict[str, Target]:
-    from configs import five_modal
-
-    config = json.loads(five_modal.get_config("tiny").to_json())
-    about = json.dumps({"config": config, "versions": {}, "constants": {}}).encode()
-    arrays = folder / "ckpt" / "default"
-    arrays.mkdir(parents=True)
+def checkpoint_sums(folder: pathlib.Path) -> Target:
+    arrays = folder / "default"
+    arrays.mkdir()
     (arrays / "d").write_bytes(b"abc")
-    size, value = checkpoint._sum(arrays / "d")
-    sums = json.dumps({"d": [size, value]}).encode()
     times = dict.fromkeys(("init_timestamp_nsecs", "commit_timestamp_nsecs"), 1)
-    step = json.dumps({"item_handlers": {"default": checkpoint.SUMMED}} | times)
-    (arrays.parent / checkpoint.METADATA).write_text(step, encoding="utf-8")
-    tasks = [{"name": "t", "file": "t.csv", "target": "y", "kind": "regression"}]
-    rows = "\n".join(f"{i},{i},{i * 0.5}" for i in range(30))
-    (folder / "t.csv").write_text(f"lat,lon,y\n{rows}\n", encoding="utf-8")
-    tables = folder / "tasks"
-    tables.mkdir()
-    (tables / "tasks.json").write_text(json.dumps(tasks), encoding="utf-8")
-    table = (folder / "t.csv").read_bytes()
-    config_path = folder / "run"
-    config_path.mkdir()
-    return {
-        "checkpoint sums": Target(
-            [sums],
-            in_file(
-                arrays, checkpoint.SUMS, lambda p: checkpoint.damage(arrays.parent)
-            ),
-            0.06,
-            (),
-            mutate_json,
-        ),
-        "checkpoint metadata": Target(
-            [step.encode()],
-            in_file(
-                arrays.parent,
-                checkpoint.METADATA,
-                lambda p: checkpoint.damage(p.parent),
-            ),
-            0.02,
-            (),
-            mutate_json,
-        ),
-        "workdir config": Target(
-            [about],
-            in_file(config_path, "config.json", lambda p: workdir.read_about(p.parent)),
-            0.02,
-            mutate=mutate_json,
-        ),
-        "shared config": Target(
-            [about],
-            in_file(folder, "s.json", shared_config.read),
-            0.02,
-            mutate=mutate_json,
-        ),
-        "tasks": Target(
-            [json.dumps(tasks).encode()],
-            in_file(folder, "tasks.json", lambda p: labels.read_folder(p.parent)),
-            0.02,
-            mutate=mutate_json,
-        ),
-        "task table": Target(
-            [table, table + b"1,2," + b"x" * 200_000],
-            in_file(tables, "t.csv", lambda p: labels.read_folder(p.parent)),
-            0.01,
-        ),
-    }
+    step = {"item_handlers": {"default": checkpoint.SUMMED}} | times
+    (folder / checkpoint.METADATA).write_text(json.dumps(step), encoding="utf-8")
+    sums = json.dumps({"d": checkpoint._sum(arrays / "d")})
+    (arrays / checkpoint.SUMS).write_text(sums, encoding="utf-8")
+    kinds: dict[str, Change] = dict.fromkeys(
+        (f"default/{checkpoint.SUMS}", checkpoint.METADATA), mutate_json
+    )
+    return of_files(folder, kinds, lambda _: checkpoint.damage(folder), ())
 
 
-def weight_targets(folder: pathlib.Path) -> dict[str, Target]:
-    arrays = {"a/kernel": np.ones((3, 4), np.float32), "b": np.zeros(5, np.float16)}
+def _about() -> bytes:
+    config = json.loads(five_modal.get_config("tiny").to_json())
+    return json.dumps({"config": config, "versions": {}, "constants": {}}).encode()
 
-    def read_all(path: pathlib.Path) -> None:
-        opened = weights.open_weights(path)
-        for key in opened.shapes:
-            opened.read(key)
 
+def workdir_config(folder: pathlib.Path) -> Target:
+    parse = in_file(folder, "config.json", lambda p: workdir.read_about(p.parent))
+    return Target([_about()], parse, mutate=mutate_json)
+
+
+def shared(folder: pathlib.Path) -> Target:
+    parse = in_file(folder, "s.json", shared_config.read)
+    return Target([_about()], parse, mutate=mutate_json)
+
+
+def tasks(folder: pathlib.Path) -> Target:
+    """tasks.json, and the table that it names."""
+    rows = "\n".join(f"{i},{i},{i * 0.5},{'ab'[i % 2]}" for i in range(40))
+    (folder / "t.csv").write_text(f"lat,lon,y,group\n{rows}\n", encoding="utf-8")
+    one = {"name": "t", "file": "t.csv", "target": "y", "kind": "regression"}
+    two = one | {"name": "u", "target": "group", "kind": "classification"}
+    whole = [one | {"group_columns": ["group"], "transform": "log1p"}, two]
+    (folder / "tasks.json").write_text(json.dumps(whole))
+    kinds: dict[str, Change] = {"t.csv": mutate_bytes, "tasks.json": mutate_json}
+    return of_files(folder, kinds, lambda p: labels.read_folder(p.parent))
+
+
+def _weights(path: pathlib.Path) -> None:
+    opened = weights.open_weights(path)
+    for key in opened.shapes:
+        opened.read(key)
+
+
+ARRAYS = {"a/kernel": np.ones((3, 4), np.float32), "b": np.zeros(5, np.float16)}
+
+
+def npz(folder: pathlib.Path) -> Target:
+    stream = io.BytesIO()
+    np.savez(stream, **ARRAYS)  # pyright: ignore
+    parse = in_file(folder, "w.npz", _weights)
+    return Target([stream.getvalue()], parse, mutate=mutate_zip)
+
+
+def tensors(folder: pathlib.Path) -> Target:
+    parse = in_file(folder, "w.safetensors", _weights)
+    seed = safetensors.numpy.save(ARRAYS)
+    return Target([seed], parse, mutate=mutate_safetensors)
+
+
+def torch_file(folder: pathlib.Path) -> Target:
     state = {"w": pth_files.tensor("0", 6, (2, 3), (3, 1))}
     made = pth_files.write_pth(folder / "seed.pth", state, {"0": np.arange(6.0)})
-    return {
-        "npz": Target(
-            [zipped(**arrays)],
-            in_file(folder, "w.npz", read_all),
-            0.02,
-            mutate=mutate_zip,
-        ),
-        "safetensors": Target(
-            [safetensors.numpy.save(arrays)],
-            in_file(folder, "w.safetensors", read_all),
-            0.02,
-            mutate=mutate_safetensors,
-        ),
-        "pth": Target(
-            [made.read_bytes()],
-            in_file(folder, "w.pth", pth.read),
-            0.02,
-            mutate=mutate_zip,
-        ),
-    }
+    parse = in_file(folder, "w.pth", pth.read)
+    return Target([made.read_bytes()], parse, mutate=mutate_zip)
 
 
-def targets(folder: pathlib.Path) -> dict[str, Target]:
-    return {
-        "record": record_target(),
-        **image_targets(),
-        **table_targets(folder),
-        "archive": archive_target(folder),
-        **json_targets(folder),
-        **weight_targets(folder),
-    }
+# Share of all inputs, and what makes a parser's target in an empty folder.
+TARGETS: dict[str, tuple[float, Callable[[pathlib.Path], Target]]] = {
+    "record": (0.248, record),
+    "image": (0.2, image),
+    "photo": (0.14, photo),
+    "table": (0.02, places),
+    "checkpoint sums": (0.1, checkpoint_sums),
+    "workdir config": (0.008, workdir_config),
+    "shared config": (0.008, shared),
+    "npz": (0.03, npz),
+    "safetensors": (0.05, tensors),
+    "pth": (0.04, torch_file),
+    "tasks": (0.02, tasks),
+    "place table": (0.02, fuzz_tables.place_table),
+    "edge list": (0.01, fuzz_tables.edge_list),
+    "vectors": (0.01, fuzz_tables.vectors),
+    "embed table": (0.008, fuzz_tables.embed),
+    "webdataset": (0.01, fuzz_tables.webdataset),
+    "hf parquet": (0.01, fuzz_tables.hf_parquet),
+    "raster": (0.008, fuzz_tables.raster),
+    "vector file": (0.01, fuzz_tables.vector_file),
+    "vocabulary": (0.02, fuzz_folders.vocabulary),
+    "model": (0.006, fuzz_folders.model),
+    "program": (0.002, fuzz_folders.program),
+    "dataset": (0.01, fuzz_folders.dataset),
+    "graph": (0.01, fuzz_folders.graph),
+    "checkpoint": (0.002, fuzz_folders.saved),
+}
+
+
+def make(name: str, folder: pathlib.Path) -> Target:
+    """One target, with its files in a folder of its own."""
+    here = folder / name.replace(" ", "_")
+    here.mkdir(parents=True)
+    return TARGETS[name][1](here)

@@ -1,10 +1,14 @@
 # SPDX-FileCopyrightText: 2026 The unigeo_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""A parser with a fault behind a word that no blind change hits."""
+"""Parsers with faults: an error behind a word that no blind change hits, and others."""
 
-from benchmarks.fuzz_targets import Target, mutate_bytes
+import os
+import pathlib
+import signal
+import time
+import zlib
 
-__all__ = ["mutate_bytes", "targets"]
+from benchmarks.fuzz_changes import Target
 
 
 def parse(data: bytes) -> int:
@@ -13,5 +17,23 @@ def parse(data: bytes) -> int:
     return [0, 0][data[4]]
 
 
-def targets(_) -> dict[str, Target]:
-    return {"planted": Target([b"\0" * 8], parse, 1.0)}
+def deadly(data: bytes) -> bool:
+    return zlib.crc32(data) % 16 == 1
+
+
+def crash(data: bytes) -> None:
+    if deadly(data):
+        os.abort()
+
+
+def hang(data: bytes) -> None:
+    if deadly(data):  # as in native code, which looks at no signal
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+        time.sleep(1000)
+
+
+def make(name: str, folder: pathlib.Path) -> Target:
+    return Target([bytes(8)], TARGETS[name][1])
+
+
+TARGETS = {"planted": (0.5, parse), "crash": (1.0, crash), "hang": (1.0, hang)}

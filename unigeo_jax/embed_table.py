@@ -23,7 +23,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import tqdm
 
-from unigeo_jax import geometries
+from unigeo_jax import geometries, outside
 
 KEY = b"unigeo_jax"
 # WGS 84, longitude first, as GeoParquet 1.1 wants it (PROJJSON).
@@ -199,32 +199,33 @@ def batches(
 ) -> Iterator[pa.Table]:
     """Tables of `rows` rows, the last one shorter, whatever the file's own blocks."""
     reader, schema = reader_of(source, rows)
-    geometry = geometries.column(schema)
+    with outside.refused(source):
+        geometry = geometries.column(schema)
     missing = [name for name in columns if name not in schema.names]
     twice = [n for n in NEW if n in schema.names and n != geometry]
+    twice += [n for n in columns if schema.names.count(n) > 1]
     if twice or (missing and not geometry):
         raise ValueError(
             f"{source}: columns {missing} are missing, {twice} are there; allowed:"
-            f" {columns[0]} and {columns[1]} among {schema.names}, or the geometry of"
-            f" GeoParquet, none of {NEW} besides"
+            f" {columns[0]} and {columns[1]} once among {schema.names}, or the geometry"
+            f" of GeoParquet, none of {NEW} besides"
         )
-    yield from regroup(reader, schema, rows)
+    with outside.refused(source):
+        yield from regroup(reader, schema, rows)
 
 
 def reader_of(source: pathlib.Path, rows: int) -> tuple[Any, pa.Schema]:
     """Record batches of a file as they come, and their schema with its metadata."""
     kind = source.suffix.lower()
-    try:
+    with outside.refused(source):
         if kind == ".csv":
             reader = pyarrow.csv.open_csv(source)
             return reader, reader.schema
         if kind == ".parquet":
             file = pq.ParquetFile(source)
             return file.iter_batches(rows), file.schema_arrow
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{source}: {error}") from error
-    if kind in geometries.VECTOR:
-        return geometries.open_file(source, rows)
+        if kind in geometries.VECTOR:
+            return geometries.open_file(source, rows)
     raise ValueError(f"{source}: got {kind!r}; allowed: {', '.join(SUFFIXES)}")
 
 
@@ -254,7 +255,8 @@ def embed(
 ) -> pa.Table:
     """Add vectors, and points where there is no geometry, to rows from `first` on."""
     known = {KEY: json.dumps(job).encode()}
-    when = {"time": moments(table.column(time))} if time else {}
+    with outside.refused(f"column {time!r}"):
+        when = {"time": moments(table.column(time))} if time else {}
     try:
         if geometries.column(table.schema):
             z_nd = geometries.embed(enc, table, per_polygon, **when)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from unigeo_jax import extras, jsons
+from unigeo_jax import extras, jsons, outside
 
 VECTOR = (".geojson", ".json", ".gpkg", ".fgb", ".shp")
 TRIES = 200  # draws a point wanted, before a sliver counts by what was found
@@ -72,16 +72,18 @@ def metadata(crs: Any, name: str = "geometry", kinds: tuple[str, ...] = ()) -> d
 
 
 def column(schema: pa.Schema) -> str:
-    """Name of the geometry column that GeoParquet's metadata tells, or ""."""
-    return str(_geo(schema).get("primary_column", ""))
+    """Name of the geometry column that GeoParquet's metadata tells, or "".
 
-
-def _geo(schema: pa.Schema) -> dict:
-    """GeoParquet's metadata, {} where there are none; raises ValueError."""
+    Raises ValueError where the metadata are of another form, or name no column.
+    """
     geo = jsons.parse((schema.metadata or {}).get(b"geo", b"{}"))
-    if not isinstance(geo, dict):
-        raise ValueError("metadata `geo`: allowed: an object, as GeoParquet has it")
-    return geo
+    name = geo.get("primary_column", "") if isinstance(geo, dict) else None
+    if name != "" and schema.names.count(name) != 1:
+        raise ValueError(
+            f"metadata geo: primary_column {str(name)[:80]!r}; allowed: one of"
+            f" {schema.names}"
+        )
+    return str(name)
 
 
 def embed(enc: Any, table: pa.Table, points: int, time: Any = None) -> np.ndarray:
@@ -92,7 +94,8 @@ def embed(enc: Any, table: pa.Table, points: int, time: Any = None) -> np.ndarra
     outside what its CRS can tell; or a CRS of none.
     """
     name, shapely = column(table.schema), extras.need("shapely", "geometries")
-    raw = table.column(name).to_numpy(zero_copy_only=False)
+    with outside.refused(f"column {name!r}"):
+        raw = table.column(name).to_numpy(zero_copy_only=False)
     try:
         shapes = shapely.from_wkb(raw)
     except (shapely.errors.GEOSException, TypeError) as error:
@@ -131,16 +134,14 @@ def to_degrees(shapes: np.ndarray, schema: pa.Schema) -> np.ndarray:
         extras.need("shapely", "geometries"),
     )
     name = column(schema)
-    try:
-        entry = dict(_geo(schema)["columns"][name])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"metadata `geo`: {error!r}") from error
-    if entry.get("encoding", "WKB") != "WKB":
-        raise ValueError(f"{name}: encoding {entry['encoding']!r}; allowed: WKB")
-    crs = entry.get("crs", "OGC:CRS84")
-    if not crs:
-        raise ValueError(f"{name}: has no CRS; allowed: a file that says its CRS")
-    source = pyproj.CRS.from_user_input(crs)
+    with outside.refused(f"metadata geo of column {name!r}"):
+        entry = jsons.parse((schema.metadata or {})[b"geo"])["columns"][name]
+        if entry.get("encoding", "WKB") != "WKB":
+            raise ValueError(f"{name}: encoding {entry['encoding']!r}; allowed: WKB")
+        crs = entry.get("crs", "OGC:CRS84")
+        if not crs:
+            raise ValueError(f"{name}: has no CRS; allowed: a file that says its CRS")
+        source = pyproj.CRS.from_user_input(crs)
     if source.equals("OGC:CRS84") or source.equals("EPSG:4326", True):
         return shapes
     way = pyproj.Transformer.from_crs(source, "OGC:CRS84", always_xy=True)

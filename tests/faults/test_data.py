@@ -8,6 +8,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -246,6 +247,34 @@ def test_a_half_read_index_is_an_error_that_names_it(folder):
     path = folder / "index-train.npz"
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(ValueError, match="index-train"):
+        datasets.load("mine", "train", folder.parents[1])
+
+
+def test_an_index_of_other_arrays_is_refused(folder):
+    path = folder / "index-train.npz"
+    with np.load(path) as arrays:
+        index = dict(arrays)
+    for other in (
+        {k: v for k, v in index.items() if k != "lat"},
+        index | {"lat": index["lat"].astype("S9")},
+        index | {"lat": index["lat"][:, None]},
+        index | {"lat": np.float64(1)},
+    ):
+        np.savez(path, **other)
+        with pytest.raises(ValueError, match="index-train"):
+            datasets.load("mine", "train", folder.parents[1])
+    np.savez(path, **index)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("text", b"no array")
+    with pytest.raises(ValueError, match="index-train"):
+        datasets.load("mine", "train", folder.parents[1])
+
+
+@pytest.mark.parametrize("name", ["features.json", "dataset_info.json"])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"featuresDict": 1, "splits": 1}'])
+def test_descriptions_of_a_dataset_that_are_none_are_refused(folder, name, text):
+    (folder / name).write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match="mine"):
         datasets.load("mine", "train", folder.parents[1])
 
 

@@ -8,6 +8,7 @@ import pathlib
 import random
 import subprocess
 import sys
+import time
 import warnings
 import zipfile
 
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from benchmarks import fuzz, fuzz_targets
+from benchmarks import fuzz, fuzz_changes, fuzz_targets
 from launch import shared_config
 from tests import planted_parser, pth_files
 from unigeo_jax import bundles, geometries, pth, workdir
@@ -39,6 +40,37 @@ UNPICKLES += (
     "exec",
     "eval",
 )
+# Imports every module, then reads a whole file of every kind, without an unpickler.
+READS = """
+import importlib, pathlib, pickle, pkgutil, sys
+import _pickle
+import unigeo_jax
+
+def refuse(*_, **__):
+    raise AssertionError("unpickled")
+
+class Refused(pickle._Unpickler):
+    __init__ = load = refuse
+
+for module in (pickle, _pickle):
+    module.load = module.loads = refuse
+    module.Unpickler = Refused
+pickle._Unpickler = Refused
+names = [m.name for m in pkgutil.walk_packages(unigeo_jax.__path__, "unigeo_jax.")]
+for name in names:
+    importlib.import_module(name)
+from benchmarks import fuzz_targets
+read = 0
+for name in fuzz_targets.TARGETS:
+    target = fuzz_targets.make(name, pathlib.Path(sys.argv[1]))
+    for seed in target.seeds:
+        try:
+            target.parse(seed)
+        except target.allowed:
+            assert name in ("image", "photo"), name
+        read += 1
+print(len(names), read)
+"""
 EXTRACTS = ("extractall", "extract", "unpack_archive")
 
 
@@ -54,6 +86,20 @@ def test_no_module_that_runs_holds_a_way_to_unpickle():
             c for c in calls(path) if c in UNPICKLES or c.split(".")[-1] in UNPICKLES
         }
         assert not found, (path, found)
+
+
+@pytest.mark.slow
+def test_no_file_of_any_kind_reaches_an_unpickler(tmp_path):
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", READS, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ran.returncode == 0, ran.stderr
+    modules, read = map(int, ran.stdout.split()[-2:])
+    assert modules > 100 and read > 60
 
 
 def test_no_code_extracts_an_archive_to_disk():
@@ -140,46 +186,100 @@ def test_json_of_any_depth_is_refused_by_all_who_read_others_files(
         read(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def targets(tmp_path_factory):
-    return fuzz_targets.targets(tmp_path_factory.mktemp("fuzz"))
-
-
 NAMES = (
-    *("record", "image", "photo", "table", "edge list", "graph", "checkpoint sums"),
-    *("checkpoint metadata", "archive", "task table"),
-    *("workdir config", "shared config", "tasks", "npz", "safetensors", "pth"),
+    *("record", "image", "photo", "table", "place table", "tasks", "edge list"),
+    *("vectors", "embed table", "vector file", "raster", "webdataset", "hf parquet"),
+    *("vocabulary", "graph", "checkpoint sums", "checkpoint", "workdir config"),
+    *("shared config", "npz", "safetensors", "pth", "model", "program", "dataset"),
 )
+# Those of which one takes 5 ms and more; the others get 200.
+SLOW = {"program": 4, "checkpoint": 40, "dataset": 40, "model": 40}
+SLOW |= {"embed table": 40, "vector file": 40}
 
 
-def test_all_parsers_of_outside_files_are_fuzzed(targets):
-    assert set(NAMES) == set(targets)
-    assert sum(target.share for target in targets.values()) == pytest.approx(1.0)
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return tmp_path_factory.mktemp("fuzz")
+
+
+def test_all_parsers_of_outside_files_are_fuzzed():
+    assert set(NAMES) == set(fuzz_targets.TARGETS)
+    shares = [share for share, _ in fuzz_targets.TARGETS.values()]
+    assert sum(shares) == pytest.approx(1.0) and min(shares) >= 0.002
 
 
 # pyarrow reads a line of the wrong length as UTF-8 before it asks what to do.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", NAMES)
-def test_damaged_files_are_refused_and_nothing_else_happens(targets, name):
-    target = targets[name]
-    for seed in target.seeds:  # what is whole is read, but for formats not allowed
-        try:
-            target.parse(seed)
-        except target.allowed:
-            assert name in ("image", "photo", "task table")
-    draw = random.Random(f"{random.SystemRandom().random()}")
+def test_damaged_files_are_refused_and_nothing_else_happens(files, name):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        outcomes, bad = fuzz.fuzz(target, 200, draw, seconds=20)
+        target = fuzz_targets.make(name, files)
+        for seed in target.seeds:  # what is whole is read, but for formats not allowed
+            try:
+                target.parse(seed)
+            except target.allowed:
+                assert name in ("image", "photo")
+        count, seed = SLOW.get(name, 200), f"{random.SystemRandom().random()}"
+        outcomes, bad = fuzz.fuzz(target, range(count), seed, seconds=60)
     assert not bad, bad
-    assert outcomes.total() == 200
+    assert outcomes.total() == count
+
+
+def planted(parse, **how):
+    target = fuzz_changes.Target([b"seed"], parse, **how)
+    return fuzz.fuzz(target, range(3), "0", seconds=0.2)
+
+
+def test_a_parser_that_is_late_or_hides_a_lack_of_memory_is_found():
+    def swallow(data):
+        try:
+            np.empty(2**60, np.uint8)
+        except Exception as error:
+            raise ValueError("damaged") from error
+
+    def panic(data):
+        raise BaseException("a panic of Rust is no Exception")
+
+    for parse, name in (
+        *((swallow, "MemoryError"), (panic, "BaseException")),
+        (lambda data: time.sleep(10), "TooLong"),
+    ):
+        outcomes, bad = planted(parse)
+        assert outcomes == {f"bad: {name}": 3} and len(bad) == 3
+    assert planted(lambda data: 0) == ({"accepted": 3}, [])
+
+
+def test_a_crash_of_a_parser_costs_its_input_alone_and_keeps_it(tmp_path):
+    """The harness itself, with a parser that ends its process now and then."""
+    ran = subprocess.run(
+        [
+            *(sys.executable, "benchmarks/fuzz.py", "--targets=tests.planted_parser"),
+            *("--inputs=60", "--seconds=1", f"--out={tmp_path}/out.json"),
+            *(f"--keep={tmp_path}/kept", "--only", "crash", "hang"),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ran.returncode == 1, ran.stderr
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    for name, word in (("crash", "ended with -6"), ("hang", "hang")):
+        row = rows[name]
+        assert row["inputs"] == 60 and row["bad"]
+        assert all(word in bad["error"] for bad in row["bad"]), row
+        for bad in row["bad"]:
+            assert planted_parser.deadly(pathlib.Path(bad["input"]).read_bytes())
+        done = row["outcomes"]["accepted"] + len(row["bad"])
+        assert done == 60
 
 
 @pytest.mark.slow
 def test_fuzzing_guided_by_coverage_finds_what_blind_fuzzing_does_not(tmp_path):
     pytest.importorskip("atheris")
-    target = planted_parser.targets(tmp_path)["planted"]
-    assert not fuzz.fuzz(target, 5_000, random.Random(0))[1]
+    target = planted_parser.make("planted", tmp_path)
+    assert not fuzz.fuzz(target, range(5_000), "0")[1]
 
     places = [f"--out={tmp_path}/out.json", f"--keep={tmp_path}"]
 

@@ -20,6 +20,7 @@ import pyarrow.compute as compute
 import pyarrow.csv as csv
 import pyarrow.parquet as parquet
 
+from unigeo_jax import outside
 from unigeo_jax.data import graph as graphs
 
 pc: Any = compute  # its functions are made at run time
@@ -70,7 +71,8 @@ def from_table(
                 for name, (path, _) in raw.items()
             }
             for part in _batches(edges):
-                columns = _columns(part, edges, row, known.id, cells, names)
+                with outside.refused(edges):
+                    columns = _columns(part, edges, row, known.id, cells, names)
                 for name, values in columns.items():
                     files[name].write(values.astype(raw[name][1]).tobytes())
                 row += part.num_rows
@@ -87,7 +89,11 @@ def from_table(
 
 def read_nodes(path: str | pathlib.Path, cells: bool = False) -> Nodes:
     """Reads a table of nodes; see `from_table`."""
-    path = pathlib.Path(path)
+    with outside.refused(path):
+        return _nodes(pathlib.Path(path), cells)
+
+
+def _nodes(path: pathlib.Path, cells: bool) -> Nodes:
     parts = list(_batches(path))
     if not parts or not sum(part.num_rows for part in parts):
         raise ValueError(f"{path}: no row")
@@ -125,12 +131,15 @@ def read_nodes(path: str | pathlib.Path, cells: bool = False) -> Nodes:
 def _batches(path: pathlib.Path) -> Iterator[Any]:
     """Yields a table's record batches."""
     if path.suffix == ".parquet":
-        with parquet.ParquetFile(path) as file:
+        with outside.refused(path), parquet.ParquetFile(path) as file:
             yield from file.iter_batches(batch_size=1 << 20)
     elif path.suffix == ".csv":
         text = dict.fromkeys(("node", "origin", "destination", "kind"), pa.string())
         options = csv.ConvertOptions(column_types=text)
-        with csv.open_csv(path, convert_options=options) as file:
+        with (
+            outside.refused(path),
+            csv.open_csv(path, convert_options=options) as file,
+        ):
             yield from file
     else:
         raise ValueError(f"{path}: allowed: a file that ends in .parquet or .csv")
@@ -142,6 +151,8 @@ def _require(have: list[str], need: list[str], path: pathlib.Path) -> None:
         raise ValueError(
             f"{path}: no column {', '.join(missing)}; it has {', '.join(have)}"
         )
+    if twice := [name for name in set(have) if have.count(name) > 1]:
+        raise ValueError(f"{path}: columns {', '.join(twice)} are there twice")
 
 
 def _columns(
@@ -190,11 +201,18 @@ def _as_floats(values: Any, name: str, path: pathlib.Path) -> np.ndarray:
 
 def _cell_numbers(values: Any, path: pathlib.Path, row: int) -> Any:
     """Returns H3 cells, given as numbers or hexadecimal text, as a uint64 array."""
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    kind = pa.types
+    if not any(f(values.type) for f in (kind.is_integer, kind.is_string)):
+        raise ValueError(
+            f"{path}: cells are {values.type}; allowed: numbers, hexadecimal text"
+        )
     coded = values.dictionary_encode()
     given = coded.dictionary.to_pylist()
     number = np.zeros(len(given), np.uint64)
     for i, cell in enumerate(given):
-        text = cell if isinstance(cell, str) else h3.int_to_str(cell)
+        text = cell if isinstance(cell, str) else f"{cell or 0:x}"
         if not h3.is_valid_cell(text):
             at = row + pc.index(coded.indices, i).as_py()
             raise ValueError(f"{path}: row {at} has {cell}, which is no H3 cell")

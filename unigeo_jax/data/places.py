@@ -248,9 +248,9 @@ def _job(
         "demographics": max(set(figures), key=figures.count) if figures else 0,
         "shard": options.shard,
     }
-    marks = [rasters.fingerprint(s.path) for s in options.sources]
+    marks = [remote.fingerprint(s.path) for s in options.sources]
     if options.edges:
-        marks.append(rasters.fingerprint(options.edges))
+        marks.append(remote.fingerprint(options.edges))
     plain = job | {"sources": [s | {"path": ""} for s in job["sources"]]}
     parts = [*(p["split"] for p in places), *(str(p["block_number"]) for p in places)]
     number = shards.digest([plain, marks, parts], table.digest_of(places))

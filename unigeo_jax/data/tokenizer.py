@@ -22,6 +22,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import sentencepiece
 
+from unigeo_jax import outside
 from unigeo_jax.data import bundled
 
 VOCABULARY = bundled.BUNDLE / bundled.VOCABULARY
@@ -85,7 +86,7 @@ class JsonTokenizer:
     """
 
     def __init__(self, path: str | os.PathLike[str], lower: bool = False) -> None:
-        path = _existing(path)
+        self._path = path = _existing(path)
         try:
             library = importlib.import_module("tokenizers")
         except ImportError as error:
@@ -110,8 +111,12 @@ class JsonTokenizer:
         self.size = self._tokenizer.get_vocab_size()
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text, no begin and end marks."""
-        return self._tokenizer.encode(text, add_special_tokens=False).ids
+        """Token ids of a text, no begin and end marks.
+
+        Raises ValueError for a text that the file has no way to take.
+        """
+        with outside.refused(f"vocabulary {self._path}"):
+            return self._tokenizer.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of some ids, without marks."""

@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from unigeo_jax import outside
+
 
 def spec(width: int, **_) -> np.ndarray:
     """Return a zero vector, float32 (width,)."""
@@ -64,11 +66,13 @@ def read(
 def open_file(file: str, column: str) -> np.ndarray:
     """Open a `.npy` or Parquet file once: (rows, width), read when rows are.
 
-    Raises ValueError naming the file where it is none of the two, or not a matrix.
+    Raises ValueError naming the file where it is none of the two, damaged, or not a
+    matrix.
     """
     path = pathlib.Path(file).expanduser()
     if path.suffix == ".npy":
-        table = np.load(path, mmap_mode="r", allow_pickle=False)
+        with outside.refused(f"vector: {file}"):
+            table = np.load(path, mmap_mode="r", allow_pickle=False)
     elif path.suffix == ".parquet":
         table = _parquet(path, column)
     else:
@@ -84,12 +88,23 @@ def _parquet(path: pathlib.Path, column: str) -> np.ndarray:
     """Read a column of lists; a row that is null, or holds a null, becomes NaN."""
     import pyarrow.parquet
 
-    names = pyarrow.parquet.read_schema(path).names
+    with outside.refused(f"vector: {path}"):
+        names = pyarrow.parquet.read_schema(path).names
     if column not in names:
         raise ValueError(
             f"vector: {path} has no column {column!r}, allowed: {', '.join(names)}"
         )
-    lists = pyarrow.parquet.read_table(path, columns=[column])[column].combine_chunks()
+    with outside.refused(f"vector: {path}"):
+        found = pyarrow.parquet.read_table(path, columns=[column])[column]
+        lists = found.combine_chunks()
+    kinds, kind = pyarrow.types, lists.type
+    of = [kinds.is_list, kinds.is_large_list, kinds.is_fixed_size_list]
+    numbers = [kinds.is_integer, kinds.is_floating]
+    if not any(f(kind) for f in of) or not any(f(kind.value_type) for f in numbers):
+        raise ValueError(
+            f"vector: column {column!r} of {path} holds {kind}, allowed: lists of"
+            " numbers"
+        )
     rows = lists.to_numpy(zero_copy_only=False)
     widths = {len(row) for row in rows if row is not None}
     if len(widths) != 1:

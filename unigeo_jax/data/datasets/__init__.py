@@ -9,15 +9,16 @@ import os
 import pathlib
 import re
 import sys
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from unigeo_jax import outside
 from unigeo_jax.data import images
 
 Record = dict[str, Any]
+INDEX = ("lat", "lon", "cell", "block")
 DAMAGED = "damaged fields"  # a key of records that have such: their names
 
 
@@ -132,12 +133,13 @@ class Records(Sequence):
         import tensorflow_datasets as tfds
         from tensorflow_datasets.core import decode
 
-        with quiet():
+        where = f"dataset {name}: {folder}"
+        with quiet(), outside.refused(where):
             builder: Any = tfds.builder_from_directory(folder)
+            features = dict(builder.info.features.items())
         if split not in builder.info.splits:
             allowed = ", ".join(builder.info.splits)
             raise ValueError(f"dataset {name}: split {split!r}, allowed {allowed}")
-        features = dict(builder.info.features.items())
         fields = tuple(features) if fields is None else tuple(fields)
         if unknown := sorted(set(fields) - set(features)):
             allowed = ", ".join(features)
@@ -146,12 +148,13 @@ class Records(Sequence):
         about = builder.info.splits[split]
         self._files = [pathlib.Path(folder) / file for file in sorted(about.filenames)]
         self._ends = np.cumsum(about.shard_lengths)
-        self._decoders = [
-            (field, *_decoder(field, features[field])) for field in fields
-        ]
-        self._raw = builder.as_data_source(
-            split, deserialize_method=decode.DeserializeMethod.RAW_BYTES
-        )
+        with outside.refused(where):
+            self._decoders = [
+                (field, *_decoder(field, features[field])) for field in fields
+            ]
+            self._raw = builder.as_data_source(
+                split, deserialize_method=decode.DeserializeMethod.RAW_BYTES
+            )
 
     def __len__(self) -> int:
         return len(self._raw)
@@ -288,14 +291,19 @@ def load(
     path = folder / f"index-{split}.npz"
     if not path.is_file():
         raise ValueError(f"dataset {name}: {path} is missing; make the dataset again")
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            index = dict(arrays)
-    except (zipfile.BadZipFile, EOFError, ValueError) as error:
-        raise ValueError(f"dataset {name}: {path}: {error}") from error
-    sizes = {key: len(array) for key, array in index.items()}
-    if set(sizes.values()) != {len(source)}:
-        raise ValueError(f"dataset {name}: {path} has {sizes}, records {len(source)}")
+    with (
+        outside.refused(f"dataset {name}: {path}"),
+        path.open("rb") as file,
+        np.load(file, allow_pickle=False) as arrays,
+    ):
+        index = {key: np.asarray(array) for key, array in arrays.items()}
+    shapes = {key: array.shape for key, array in index.items()}
+    whole = set(shapes.values()) == {(len(source),)} and {*INDEX} <= {*shapes}
+    if not whole or any(index[key].dtype.kind not in "iuf" for key in INDEX):
+        raise ValueError(
+            f"dataset {name}: {path} has {shapes}, records {len(source)}; allowed:"
+            f" numbers {', '.join(INDEX)}, one a record"
+        )
     check_places(index["lat"], index["lon"], f"dataset {name}, split {split}")
     return source, index
 

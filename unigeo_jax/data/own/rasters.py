@@ -11,16 +11,14 @@ averages valid pixels only; enlarging is bilinear and adds no detail.
 """
 
 import dataclasses
-import hashlib
 import math
-import os
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from unigeo_jax import extras
+from unigeo_jax import extras, outside
 from unigeo_jax.data.own import problems, remote
 
 COLUMN = "column:"  # path of a source: the table names a file for every place
@@ -63,7 +61,7 @@ class Raster:
     """An open raster and the chips in it.
 
     Raises:
-      ValueError: cannot be opened, has no CRS, or not these bands.
+      ValueError: cannot be opened or read, has no CRS, or not these bands.
     """
 
     def __init__(self, source: Source) -> None:
@@ -79,6 +77,12 @@ class Raster:
                 f"raster {source.name}: {source.path} has no CRS; allowed: a raster"
                 " that says where it lies (gdal_edit.py -a_srs EPSG:... FILE)"
             )
+        self._where = f"raster {source.name}: {source.path}"
+        with outside.refused(self._where):
+            self._describe(source)
+
+    def _describe(self, source: Source) -> None:
+        rasterio = library()
         bands = source.bands or tuple(range(1, self._file.count + 1))
         if not set(bands) <= set(range(1, self._file.count + 1)):
             raise ValueError(
@@ -169,11 +173,14 @@ class Raster:
     ) -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
         """Yield a place's chip (size, size, bands), what is valid, and why it has none.
 
-        The last is "" for a chip that is there, else "outside" or "nodata".
+        The last is "" for a chip that is there, else "outside" or "nodata". Raises
+        ValueError where the file is damaged.
         """
-        column_i, row_i, jacobian_i = self._linear(lat_i, lon_i, self.metres)
+        with outside.refused(self._where):
+            column_i, row_i, jacobian_i = self._linear(lat_i, lon_i, self.metres)
         for column, row, jacobian in zip(column_i, row_i, jacobian_i, strict=True):
-            chip = self._chip(column, row, jacobian * self.metres)
+            with outside.refused(self._where):
+                chip = self._chip(column, row, jacobian * self.metres)
             if chip is None:
                 yield np.zeros(0), np.zeros(0, bool), "outside"
                 continue
@@ -238,7 +245,8 @@ class Raster:
 
     def contains(self, lat_i: np.ndarray, lon_i: np.ndarray) -> np.ndarray:
         """Which places lie inside the raster: bool (i,)."""
-        column_i, row_i, _ = self._linear(lat_i, lon_i, 1.0)
+        with outside.refused(self._where):
+            column_i, row_i, _ = self._linear(lat_i, lon_i, 1.0)
         ok = np.isfinite(column_i) & (column_i >= 0) & (column_i < self._file.width)
         return ok & (row_i >= 0) & (row_i < self._file.height)
 
@@ -341,8 +349,14 @@ def cut_files(
         except ValueError as error:
             yield *none, f"file: {error}"
             continue
-        yield next(raster.cut(np.array([place["lat"]]), np.array([place["lon"]])))
-        raster.close()
+        try:
+            yield next(raster.cut(np.array([place["lat"]]), np.array([place["lon"]])))
+        except ValueError as error:
+            if remote.is_remote(root):  # it may be the network, which is never masked
+                raise
+            yield *none, f"file: {error}"
+        finally:
+            raster.close()
 
 
 def inside(root: str, path: str) -> str:
@@ -354,19 +368,6 @@ def inside(root: str, path: str) -> str:
     if not path or not full.is_relative_to(folder):
         raise ValueError(f"{path!r} is not below the folder of images (--images)")
     return str(full)
-
-
-def fingerprint(path: str) -> str:
-    """Tell files apart without reading all of a large one: size and three parts."""
-    if not os.path.isfile(path):  # a VRT's parts, an address: only its name is known
-        return path
-    size, part = os.path.getsize(path), 1 << 20
-    hashed = hashlib.sha256(str(size).encode())
-    with open(path, "rb") as file:
-        for at in (0, size // 2, max(0, size - part)):
-            file.seek(at)
-            hashed.update(file.read(part))
-    return hashed.hexdigest()
 
 
 def library() -> Any:

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from unigeo_jax import jsons
+from unigeo_jax import jsons, outside
 from unigeo_jax.data import order
 from unigeo_jax.data.own import problems
 
@@ -39,7 +39,7 @@ def columns_of(path: pathlib.Path) -> list[str]:
     """Names of a table's columns.
 
     Raises:
-      ValueError: a file of another kind, or without lat and lon.
+      ValueError: a file of another kind, damaged, or without lat and lon.
     """
     if path.suffix == ".csv":
         with open(path, "rb") as file:
@@ -49,7 +49,8 @@ def columns_of(path: pathlib.Path) -> list[str]:
         except csv.Error as error:
             raise ValueError(f"{path}: header: {error}") from error
     elif path.suffix in (".parquet", ".geoparquet"):
-        names = pyarrow.parquet.read_schema(path).names
+        with outside.refused(path):
+            names = pyarrow.parquet.read_schema(path).names
     else:
         raise ValueError(f"{path}: allowed: a file that ends in .csv or .parquet")
     if "geometry" not in names and not (
@@ -107,9 +108,9 @@ def _rows(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows with their numbers; cells of CSV are bytes."""
     if path.suffix != ".csv":
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with outside.refused(path), pyarrow.parquet.ParquetFile(path) as file:
             geo = (file.schema_arrow.metadata or {}).get(b"geo")
-            if geo and not set(names) & set(LAT):
+            if geo and not (set(names) & set(LAT) and set(names) & set(LON)):
                 _check_crs(path, geo)
             row = 0
             for batch in file.iter_batches(batch_size=65536):
@@ -144,14 +145,16 @@ def _rows(
             row += 1
 
 
-def _check_crs(path: pathlib.Path, geo: bytes) -> None:
+def _check_crs(path: pathlib.Path, raw: bytes) -> None:
     try:
-        about = jsons.parse(geo)
-        name = about.get("primary_column", "geometry")
-        crs = about.get("columns", {}).get(name, {}).get("crs") or {}
+        geo = jsons.parse(raw)
+        column = geo.get("columns", {}).get(geo.get("primary_column", "geometry"), {})
+        crs = column.get("crs") or {}
         code = (crs.get("id") or {}).get("code", "CRS84")
     except (ValueError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path}: metadata `geo`: {error}") from error
+        raise ValueError(
+            f"{path}: metadata geo: {error}; allowed: that of GeoParquet"
+        ) from error
     if str(code) not in ("CRS84", "4326"):
         raise ValueError(
             f"{path}: geometry in CRS {code}; allowed: WGS 84 longitude and latitude"
@@ -176,7 +179,7 @@ def _parser(
         def text(name: str) -> str:
             return clean(row, name, values[name], found)
 
-        if lat_name:
+        if lat_name and lon_name:
             lat, lon = number(values[lat_name]), number(values[lon_name])
         else:
             lat, lon = _point(values["geometry"])
@@ -199,6 +202,10 @@ def _parser(
             place["demographics"] = [number(values[name]) for name in demographics]
         elif "demographics" in names:
             given = values["demographics"]
+            if given is not None and not isinstance(given, list):
+                kind, what = "no list of numbers", str(given)
+                found.add(row, "demographics", kind, problems.MASKED, what)
+                given = None
             place["demographics"] = list(map(number, given or []))
         return place
 
@@ -224,9 +231,9 @@ def position_ok(row: int, lat: float, lon: float, found: problems.Problems) -> b
     return False
 
 
-def _point(wkb: bytes | None) -> tuple[float, float]:
+def _point(wkb: Any) -> tuple[float, float]:
     """Latitude and longitude of a WKB point; NaN if it is none."""
-    if not wkb or len(wkb) < 21 or wkb[0] not in (0, 1):
+    if not isinstance(wkb, bytes) or len(wkb) < 21 or wkb[0] not in (0, 1):
         return math.nan, math.nan
     endian = "<" if wkb[0] else ">"
     if np.frombuffer(wkb, f"{endian}u4", 1, 1)[0] % 1000 != 1:

@@ -1,0 +1,173 @@
+# SPDX-FileCopyrightText: 2026 The unigeo_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Damaged files that fuzzing found: each is one ValueError that names the file."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from tests import geotiffs
+from unigeo_jax import embed_table, outside
+from unigeo_jax.data import edge_tables, tokenizer
+from unigeo_jax.data.own import problems, rasters, table
+from unigeo_jax.modalities import vector
+
+AT = {"lat": [1.0, 2.0], "lon": [3.0, 4.0]}
+LATE = pa.array([2**62, 0], pa.timestamp("us"))  # no date of Python's
+
+
+def save(path, columns, geo=None):
+    made = pa.table(columns)
+    if geo is not None:
+        made = made.replace_schema_metadata({b"geo": json.dumps(geo).encode()})
+    pyarrow.parquet.write_table(made, path)
+    return path
+
+
+def test_only_what_a_file_holds_is_turned_into_a_refusal(tmp_path):
+    def refuse(error):
+        with outside.refused("a.file"):
+            raise error
+
+    for error in (KeyError("x"), OSError("thrift"), OSError(22, "seek"), EOFError()):
+        with pytest.raises(ValueError, match=r"a\.file: cannot be read"):
+            refuse(error)
+    for error in (MemoryError(), FileNotFoundError(2, "no"), PermissionError(13, "no")):
+        with pytest.raises(type(error)):
+            refuse(error)
+    said = ValueError("a.file: row 3 is bad")
+    with pytest.raises(ValueError, match=r"^a\.file: row 3 is bad$"):
+        refuse(said)
+
+
+@pytest.mark.parametrize(
+    ("columns", "geo"),
+    [
+        (AT | {"time": LATE}, None),
+        ({"geometry": [b"x", b"y"]}, []),
+        ({"geometry": [b"x", b"y"]}, {"columns": {"geometry": 1}}),
+        ({"geometry": [True, False]}, None),
+    ],
+    ids=["time", "geo", "column of geo", "geometry"],
+)
+def test_tables_of_places(tmp_path, columns, geo):
+    path = save(tmp_path / "p.parquet", columns, geo)
+    with pytest.raises(ValueError, match=r"p\.parquet"):
+        table.read(path, problems.Problems())
+
+
+@pytest.mark.parametrize("at", [4, -30])
+def test_a_damaged_parquet_file_is_named_by_all_who_read_one(tmp_path, at):
+    path = save(tmp_path / "p.parquet", AT | {"node": ["a", "b"]})
+    data = bytearray(path.read_bytes())
+    data[at : at + 20] = b"\xff" * 20
+    path.write_bytes(data)
+    for read in (
+        lambda: table.read(path, problems.Problems()),
+        lambda: edge_tables.read_nodes(path),
+        lambda: vector.open_file.__wrapped__(str(path), "lat"),
+        lambda: list(embed_table.batches(path, ("lat", "lon"), 9)),
+    ):
+        with pytest.raises(ValueError, match=r"p\.parquet"):
+            read()
+
+
+def test_a_latitude_without_a_longitude_leaves_the_place_to_the_geometry(tmp_path):
+    point = bytes([1, 1, 0, 0, 0]) + np.array([13.5, 48.0]).tobytes()
+    path = save(tmp_path / "p.parquet", {"lat": [1.0], "geometry": [point]}, {})
+    places, _ = table.read(path, problems.Problems())
+    assert (places[0]["lat"], places[0]["lon"]) == (48.0, 13.5)
+
+
+def test_a_table_to_embed_with_a_column_twice(tmp_path):
+    made = pa.table([[1.0], [2.0], [3.0]], ["lat", "lon", "lat"])
+    path = save(tmp_path / "p.parquet", made)
+    with pytest.raises(ValueError, match=r"\['lat'\] are there"):
+        list(embed_table.batches(path, ("lat", "lon"), 9))
+
+
+def test_demographics_that_are_no_list_are_masked_and_their_place_is_kept(tmp_path):
+    path = save(tmp_path / "p.parquet", AT | {"demographics": [7, None]})
+    found = problems.Problems()
+    places, _ = table.read(path, found)
+    assert [place["demographics"] for place in places] == [[], []]
+    assert found.bad_rows == {0}
+
+
+@pytest.mark.parametrize(
+    ("id", "cells"),
+    [
+        (pa.array([[1], [2]]), False),
+        (pa.array([0.5, 1.5]), True),
+        (pa.array([-1, None]), True),
+        (pa.array([[1], [2]]), True),
+    ],
+    ids=["lists", "fractions", "negative", "lists as cells"],
+)
+def test_ids_of_nodes_that_cannot_be(tmp_path, id, cells):
+    path = save(tmp_path / "n.parquet", AT | {"node": id})
+    with pytest.raises(ValueError, match=r"n\.parquet"):
+        edge_tables.read_nodes(path, cells)
+
+
+def test_tables_of_edges(tmp_path):
+    nodes = save(tmp_path / "n.parquet", AT | {"node": ["a", "b"]})
+    ends = {"origin": ["a"], "destination": ["b"], "weight": [1.0]}
+    twice = pa.table([*ends.values(), ["a"]], [*ends, "origin"])
+    for columns in (twice, ends | {"kind": [[1]]}, ends | {"origin": LATE[:1]}):
+        edges = save(tmp_path / "e.parquet", columns)
+        with pytest.raises(ValueError, match=r"e\.parquet"):
+            edge_tables.from_table(tmp_path / "g", edges, nodes)
+
+
+def test_files_of_vectors(tmp_path):
+    path = tmp_path / "v.npy"
+    np.save(path, np.zeros((2, 3), np.float32))
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"(2, 3), }", b"(2, 3)(, "))
+    with pytest.raises(ValueError, match=r"v\.npy"):
+        vector.open_file.__wrapped__(str(path), "")
+    for values in (LATE, pa.array([["a"], ["b"]])):
+        path = save(tmp_path / "v.parquet", {"v": values})
+        with pytest.raises(ValueError, match="lists of numbers"):
+            vector.open_file.__wrapped__(str(path), "v")
+
+
+def test_a_raster_whose_pixels_cannot_be_read(tmp_path):
+    values = np.random.default_rng(0).normal(size=(1, 40, 40)).astype(np.float32)
+    path = tmp_path / "r.tif"
+    geotiffs.write_raster(path, values)
+    path.write_bytes(path.read_bytes()[:-3000])
+    at = {"lat": 48.0245, "lon": 13.5245}
+    like = rasters.Source("r", "column:r", metres=400.0, size=8, high=1.0)
+    ((_, _, why),) = rasters.cut_files(like, [at | {"column:r": path.name}], tmp_path)
+    assert why.startswith("file: raster r: ") and "r.tif" in why
+    opened = rasters.Raster(rasters.Source("r", str(path), 400.0, size=8, high=1.0))
+    with pytest.raises(ValueError, match=r"r\.tif"):
+        list(opened.cut(np.array([at["lat"]]), np.array([at["lon"]])))
+
+
+@pytest.mark.parametrize("geo", [[], {"primary_column": "none"}], ids=["list", "none"])
+def test_geoparquet_that_names_no_column(tmp_path, geo):
+    path = save(tmp_path / "g.parquet", AT, geo)
+    with pytest.raises(ValueError, match=r"g\.parquet"):
+        list(embed_table.batches(path, ("lat", "lon"), 9))
+
+
+def test_a_vector_file_without_layers(tmp_path):
+    path = tmp_path / "v.fgb"
+    path.write_bytes(b"fgb\x03fgb\x01" + bytes(30))
+    with pytest.raises(ValueError, match=r"v\.fgb"):
+        list(embed_table.batches(path, ("lat", "lon"), 9))
+
+
+def test_a_vocabulary_that_cannot_take_a_text(tmp_path):
+    tokenizers = pytest.importorskip("tokenizers")
+    path = tmp_path / "tokenizer.json"
+    model = tokenizers.models.WordLevel({"a": 0}, unk_token="<unk>")
+    tokenizers.Tokenizer(model).save(str(path))
+    with pytest.raises(ValueError, match=r"tokenizer\.json"):
+        tokenizer.load(path).encode("b")
