@@ -193,8 +193,7 @@ def table_targets(folder: pathlib.Path) -> dict[str, Target]:
         f'{i},{i}.5,{-i},"place, {i}","cafe\tA\t0.{i}",{i},2024-0{i}-01'
         for i in range(1, 6)
     )
-    nodes = folder / "nodes.csv"
-    nodes.write_text("node,lat,lon\na,1,2\nb,3,4\nc,5,6\n", encoding="utf-8")
+    nodes = edge_tables.ranked("abc")
     edges = b"origin,destination,weight\na,b,1\nb,c,2.5\nc,a,0.1\n"
     graph.write(folder / "g", [0, 1, 2], [1, 2, 0], [1.0, 2.0, 3.0], 3)
     about = (folder / "g" / "graph.json").read_bytes()
