@@ -216,7 +216,7 @@ def test_from_two_tables_to_vectors_of_nodes(tmp_path, monkeypatch):
     assert set(config.towers) == towers and config.loss.pairs == "pivot:mobility"
     with config.unlocked():
         config.steps, config.eval.splits = 3, ("test",)
-        del config.towers["demographics"], config.towers["seen"]
+        del config.towers["demographics"]
     state = train.fit(config, tmp_path / "run", tmp_path)
     assert int(state.step) == 3
     scores = json.loads((tmp_path / "run" / "eval" / "3.json").read_text())
