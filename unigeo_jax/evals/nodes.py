@@ -80,17 +80,23 @@ def lookup(lat_n: np.ndarray, lon_n: np.ndarray, z_nd: np.ndarray) -> baselines.
     return embed
 
 
-def covers(lat_n: np.ndarray, lon_n: np.ndarray) -> Covers:
-    """Returns (lat, lon) -> whether there is a place at each of these points."""
+def each_covered(lat_n: np.ndarray, lon_n: np.ndarray) -> baselines.Embed:
+    """Returns (lat, lon) -> bool (m,): at which of these points there is a place."""
     tree = scipy.spatial.KDTree(splits.unit_vectors(lat_n, lon_n))
     radius = SAME_KM / splits.EARTH_RADIUS_KM
 
-    def covered(lat: np.ndarray, lon: np.ndarray) -> bool:
+    def covered(lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
         at = splits.unit_vectors(lat, lon)
         away, _ = tree.query(at, distance_upper_bound=radius)
-        return bool(np.isfinite(away).all())
+        return np.isfinite(away)
 
     return covered
+
+
+def covers(lat_n: np.ndarray, lon_n: np.ndarray) -> Covers:
+    """Returns (lat, lon) -> whether there is a place at all of these points."""
+    covered = each_covered(lat_n, lon_n)
+    return lambda lat, lon: bool(covered(lat, lon).all())
 
 
 def located(name: str, data_dir: Any = None) -> tuple[np.ndarray, np.ndarray]:
