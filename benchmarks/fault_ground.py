@@ -120,14 +120,14 @@ def start_pair(
     ground: Ground,
     run: pathlib.Path,
     faults: tuple[dict[str, str], dict[str, str]] = ({}, {}),
-    *more: str,
+    watchdog_s: int = WATCHDOG_S,
 ) -> list[fault_server.Child]:
     """Two processes of one job, each with the fault that is its own."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    job = [f"--coordinator=127.0.0.1:{port}", "--num_processes=2", *more]
-    job += [f"--heartbeat_s={HEARTBEAT_S}", f"--config.watchdog_s={WATCHDOG_S}"]
+    job = [f"--coordinator=127.0.0.1:{port}", "--num_processes=2"]
+    job += [f"--heartbeat_s={HEARTBEAT_S}", f"--config.watchdog_s={watchdog_s}"]
     return [
         ground.server.start(
             train_command(ground, run, *job, f"--process_id={number}"), fault

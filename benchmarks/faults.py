@@ -230,8 +230,9 @@ def prepare(
     for kind in (x for x in kinds if x in FILES):
         undisturbed(ground, kind)
     if {*kinds} & {*PAIRS}:
-        for child in ground_of.start_pair(ground, folder / "pair"):
-            if child.wait(300):
+        # It compiles, which takes longer than trials are to wait for a peer.
+        for child in ground_of.start_pair(ground, folder / "pair", watchdog_s=60):
+            if child.wait(600):
                 raise RuntimeError(child.err())
         ground.straight["pair"] = ground_of.state_digest(folder / "pair")
     return ground
