@@ -4,10 +4,12 @@
 
 import os
 import pathlib
+import re
 import resource
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 
 import numpy as np
@@ -278,15 +280,37 @@ def test_descriptions_of_a_dataset_that_are_none_are_refused(folder, name, text)
         datasets.load("mine", "train", folder.parents[1])
 
 
-def test_a_loader_worker_that_is_killed_is_an_error_not_an_end(made):
+def read_until(made, sign):
+    """Reads on after a signal to the worker: exit code, its number, what was said."""
+    began = time.monotonic()
     ran = subprocess.run(
-        [sys.executable, "-m", "tests.faults.loader", str(made)],
+        [sys.executable, "-m", "tests.faults.loader", str(made), sign],
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=120,
     )
-    assert ran.stdout == "killed\n", ran.stderr
-    assert ran.returncode in (1, 5)
-    said = ran.stderr.lower()
+    (said, number), rest = ran.stdout.split(" "), ran.stderr
+    assert said == sign and number.strip().isdigit(), ran.stdout + rest
+    return ran.returncode, int(number), rest, time.monotonic() - began
+
+
+def test_a_loader_worker_that_is_killed_is_an_error_not_an_end(made):
+    code, _, err, _ = read_until(made, "SIGKILL")
+    assert code in (1, 5)
+    said = err.lower()
     assert "worker process" in said or "watchdog: the reader has stood" in said
+
+
+def test_a_loader_worker_that_is_stopped_is_ended_by_the_watchdog(made):
+    """It says that the data are what does not come, and leaves no process behind."""
+    code, worker, err, seconds = read_until(made, "SIGSTOP")
+    assert code == 5, err
+    assert re.search(r"watchdog: the reader has stood in step \d+ for \d+ s", err)
+    assert "budget.py" in err and "its own data do not come" in err
+    assert seconds < 60
+    path = pathlib.Path(f"/proc/{worker}/status")
+    deadline = time.monotonic() + 20
+    while path.exists() and "State:\tZ" not in path.read_text():
+        assert time.monotonic() < deadline, "the worker lives on"
+        time.sleep(0.05)

@@ -9,25 +9,32 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
 HERE = "faults/test_"
-# Rows as in the report of benchmarks/faults.py and the README: what is done to a run,
-# and the tests that do it, below tests/.
+# What is done to a run, and the tests that do it, below tests/.
 MATRIX = {
     "killed while saving": [
+        f"{HERE}runs.py::test_a_save_killed_before_any_of_its_operations_loses_no_checkpoint",
         f"{HERE}runs.py::test_a_killed_run_ends_with_the_bits_of_one_that_was_not",
         f"{HERE}checkpoints.py::test_reading_parameters_leaves_alone_what_another_run_is_writing",
     ],
     "killed between saves": [
         "test_launch.py::test_a_run_killed_at_a_random_step_ends_with_the_same_bits",
+        f"{HERE}runs.py::test_a_run_that_loses_its_checkpoints_is_found_out",
     ],
     "SIGTERM": [
         "test_launch.py::test_a_terminated_run_saves_and_asks_to_be_run_again",
         f"{HERE}runs.py::test_a_second_sigterm_ends_the_run_at_once",
+        f"{HERE}elastic.py::test_sigterm_to_one_of_two_saves_one_step_and_resumes_bit_for_bit",
     ],
     "disk full": [
+        f"{HERE}disks.py::test_a_full_disk_ends_training_and_the_next_run_goes_on",
+        f"{HERE}disks.py::test_a_dataset_for_which_the_disk_is_too_small_is_none_until_it_is_built",
+        f"{HERE}disks.py::test_vectors_for_which_the_disk_is_too_small_are_no_file_until_all_are_there",
         f"{HERE}runs.py::test_a_full_disk_ends_the_run_and_the_next_one_goes_on",
         f"{HERE}checkpoints.py::test_a_full_disk_is_an_error_at_the_next_step_and_leaves_what_was_there",
     ],
-    "a save fails in the background": [
+    "read-only or slow disk, a save fails in the background": [
+        f"{HERE}disks.py::test_a_folder_that_becomes_read_only_ends_training",
+        f"{HERE}disks.py::test_training_goes_on_while_a_slow_disk_takes_a_checkpoint",
         f"{HERE}checkpoints.py::test_a_write_that_fails_in_the_background_surfaces_and_is_joined",
     ],
     "bit rot in a checkpoint": [
@@ -37,13 +44,15 @@ MATRIX = {
         f"{HERE}checkpoints.py::test_where_falling_back_is_not_allowed_or_possible_it_refuses",
         f"{HERE}runs.py::test_a_damaged_checkpoint_is_named_and_the_one_before_gives_the_same_end",
     ],
-    "another number of devices": [
+    "another number of devices or processes": [
+        f"{HERE}elastic.py::test_a_run_goes_on_with_any_number_of_devices_and_processes",
         "test_train.py::test_a_run_saved_on_eight_devices_goes_on_with_four_and_with_one",
         "test_train.py::test_eight_devices_give_the_losses_of_one",
-    ],
-    "another topology of processes": [
         "test_launch.py::test_one_device_eight_devices_and_two_processes_give_one_loss_curve",
         "data/test_pipeline.py::test_processes_together_see_the_global_batch_of_one_process",
+    ],
+    "another topology, and no target": [
+        f"{HERE}runs.py::test_what_other_devices_saved_is_refused_without_a_target",
     ],
     "a host dies": [
         "test_watchdog.py::test_a_lost_peer_ends_the_other_process_within_the_stated_time",
@@ -56,6 +65,8 @@ MATRIX = {
         f"{HERE}runs.py::test_a_process_whose_peer_never_joins_ends_and_says_so",
     ],
     "gradient not finite": [
+        f"{HERE}elastic.py::test_an_input_that_one_process_has_not_finite_is_skipped_by_both",
+        f"{HERE}runs.py::test_a_run_that_diverges_ends_with_code_4_and_the_steps",
         f"{HERE}steps.py::test_one_bad_row_on_one_device_skips_the_step_on_all_devices_alike",
         f"{HERE}steps.py::test_the_places_of_a_skipped_step_are_named_and_too_many_end_the_run",
         f"{HERE}steps.py::test_a_run_that_is_not_finite_ends_long_before_its_next_report",
@@ -69,8 +80,12 @@ MATRIX = {
     "corrupt or missing record": [
         f"{HERE}data.py::test_bad_records_and_images_are_masked_the_same_on_every_run",
         f"{HERE}data.py::test_above_the_budget_the_run_stops_and_names_files",
+<<<<<<< HEAD
         f"{HERE}data.py::test_a_bad_first_record_is_masked_in_a_run_that_keeps_records_in_memory",
         f"{HERE}data.py::test_a_lack_of_memory_is_not_taken_for_a_bad_record",
+=======
+        f"{HERE}runs.py::test_a_run_whose_records_are_mostly_damaged_ends_with_code_3",
+>>>>>>> w-elastic
         f"{HERE}data.py::test_a_shard_that_is_cut_is_too_much_and_is_named",
         f"{HERE}data.py::test_a_file_that_is_missing_or_forbidden_is_never_skipped",
     ],
@@ -156,10 +171,19 @@ MATRIX = {
     ],
     "loader worker dies or stalls": [
         f"{HERE}data.py::test_a_loader_worker_that_is_killed_is_an_error_not_an_end",
+        f"{HERE}data.py::test_a_loader_worker_that_is_stopped_is_ended_by_the_watchdog",
         "data/test_earth.py::test_a_worker_that_dies_ends_the_build_with_an_error",
     ],
+    # Versions: that CI installs what setup.py allows. It installs one set: the oldest
+    # allowed versions are not run, nor are checkpoints restored across versions.
     "library drift": [
+<<<<<<< HEAD
         f"{HERE}checkpoints.py::test_a_step_of_a_version_without_sums_passes",
+=======
+        "test_versions.py::test_every_version_that_ci_installs_is_one_that_setup_allows",
+        # Of this package itself: what its older versions wrote.
+        f"{HERE}checkpoints.py::test_broken_sums_are_damage_and_missing_ones_are_of_an_older_version",
+>>>>>>> w-elastic
         f"{HERE}steps.py::test_a_workdir_of_before_these_keys_is_still_that_of_the_config",
     ],
 }

@@ -4,6 +4,7 @@
 
 import html
 import json
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -115,7 +116,9 @@ def write(
         f"<style>{STYLE}</style><body>{''.join(parts)}</body></html>"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    part = path.with_name(path.name + ".part")
+    part.write_text(page, encoding="utf-8")
+    os.replace(part, path)  # whole or not at all
 
 
 def _tasks(results: Mapping[str, Any]) -> list[str]:
