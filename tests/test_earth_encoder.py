@@ -128,7 +128,7 @@ def known():
 
 
 def same(runs, want):
-    """To 1e-5 of the deviation of all numbers, which is about 1.7."""
+    """To 1e-5 of the deviation of all numbers, which is 1.6 over the sphere."""
     assert 1 < want.std() < 3
     for z in runs:
         np.testing.assert_allclose(z, want[: len(z)], rtol=0, atol=1e-5 * want.std())
