@@ -81,6 +81,7 @@ def test_a_config_that_lacks_a_key_names_it(copy, key):
         ({"dim": "8"}, "dim"),
         ({"weights": [["a"]]}, "weights"),
         ({"program": "../coords.jax"}, "program"),
+        ({"vocabulary": "../words"}, "vocabulary"),
     ],
 )
 def test_a_tower_that_is_none_is_named(copy, change, key):
@@ -150,6 +151,13 @@ def test_weights_without_one_that_a_tower_needs_are_refused(copy):
     about["towers"]["coords"]["weights"].append("head")
     small_models.rewrite(copy, about)
     with pytest.raises(ValueError, match=r"model\.safetensors lacks head; allowed"):
+        unigeo_jax.load(copy)
+
+
+def test_weights_of_other_shapes_are_one_clear_error(copy):
+    weights = bundles.read_safetensors(copy / "model.safetensors")
+    small_models.weigh(copy, {k: np.zeros((3, 3), v.dtype) for k, v in weights.items()})
+    with pytest.raises(ValueError, match=r"coords\.jax is no program for .*shapes"):
         unigeo_jax.load(copy)
 
 

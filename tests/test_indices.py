@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An index says whose vectors it holds, whenever its writer was killed."""
 
+import json
 import pathlib
 import signal
 import subprocess
@@ -73,6 +74,7 @@ def test_a_file_that_is_cut_or_of_somebody_else_is_one_clear_error(tmp_path):
         path.write_bytes(data[:size])
         with pytest.raises(ValueError, match=r"x\.npy.*a file that save_index wrote"):
             indices.read(path, OLD["sha256"])
-    for name in ("other", "list", "missing"):
+    (tmp_path / "deep.npy").write_bytes(data[: -len(json.dumps(OLD))] + b"[" * 60_000)
+    for name in ("other", "list", "deep", "missing"):
         with pytest.raises(ValueError, match="a file that save_index wrote"):
             indices.read(tmp_path / name, OLD["sha256"])

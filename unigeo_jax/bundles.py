@@ -103,6 +103,8 @@ def _wrong(about: Mapping[str, Any]) -> str:
         )
         fits[f"towers.{name}.dim"] = _size(tower["dim"])
         fits[f"towers.{name}.weights"] = all(isinstance(key, str) for key in weights)
+        words = tower.get("vocabulary")
+        fits[f"towers.{name}.vocabulary"] = words is None or words in files
         program = _PLAIN.fullmatch(tower["program"])
         fits[f"towers.{name}.program"] = program is not None
     return next((key for key, fit in fits.items() if not fit), "")

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+_DEEP = (EOFError, RecursionError)
+
 
 def write(
     path: pathlib.Path, z_nd: np.ndarray, about: Mapping[str, str]
@@ -35,7 +37,7 @@ def read(path: str | pathlib.Path, sha256: str) -> np.ndarray:
             file.seek(z_nd.offset + z_nd.nbytes)
             about = json.loads(file.read(1 << 16))
         whose = about["model_id"], about["sha256"]
-    except (OSError, ValueError, LookupError, TypeError, EOFError) as error:
+    except (OSError, ValueError, LookupError, TypeError, *_DEEP) as error:
         raise ValueError(
             f"search: {path}: {error!r}; allowed: a file that save_index wrote"
         ) from error

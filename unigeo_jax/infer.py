@@ -294,13 +294,17 @@ class Model:
         tower = self._tower(name)
         bundles.check_hashes(self._folder, self._about, [tower["program"]])
         blob = bytearray((self._folder / tower["program"]).read_bytes())
+        weights = {key: self._weights[key] for key in tower["weights"]}
         try:
             program = export.deserialize(blob)
+            (held, _), _ = jax.tree.unflatten(program.in_tree, program.in_avals)
+            if {k: a.shape for k, a in held.items()} != jax.tree.map(np.shape, weights):
+                raise ValueError("it takes weights of other names or shapes")
         except Exception as error:  # whatever its reader of a damaged file runs into
             raise ValueError(
-                f"model {self._folder}: {tower['program']} is no program: {error!r}"
+                f"model {self._folder}: {tower['program']} is no program for"
+                f" {self._about['weights']}: {error!r}"
             ) from error
-        weights = {key: self._weights[key] for key in tower["weights"]}
         weights = jax.device_put(weights, self._devices[0])
         spread: dict[int, Any] = {}
 
