@@ -126,7 +126,7 @@ def seam(ground: Ground, kind: str) -> dict[str, str]:
     elif kind == "between saves":
         point, count = "step", draw.randint(1, STEPS)
         later = draw.choice([0, draw.uniform(0.0005, 0.02)])
-    elif kind == "last evaluation":  # it begins when the last save is visible
+    elif kind == "last evaluation":  # it comes after the last rename
         point, count = "save.committed", saves
         later = draw.uniform(0, 0.8 * ground.straight["last evaluation seconds"])
     return {"UNIGEO_FAULT": f"kill@{point}:{count}" + (f"+{later:.4f}" * bool(later))}

@@ -13,10 +13,13 @@ import pytest
 
 from benchmarks import fault_ground
 from benchmarks.fault_ground import EVERY
+from configs import ablations
+from unigeo_jax import modalities
+from unigeo_jax.data import datasets, pipeline
 
-PLACES = 16  # of a batch
 SPOILED = 2  # in this step process 1 of two has an input that is not finite
-BEFORE, END = 9, 18  # between these steps devices and processes change
+END = 9  # the step at which the undisturbed run is looked at
+STEPS = 100  # that are asked for: all runs are killed before
 GRACE_S = 30.0
 pytestmark = [pytest.mark.slow, pytest.mark.multiprocess]
 
@@ -28,7 +31,7 @@ def start(ground, run, name, *, devices, processes=1, faults=("",)):
         port = s.getsockname()[1]
     log = run.with_name(f"{run.name}.{name}")
     spoil = f"{SPOILED if processes > 1 else 0}:1"
-    _, *flags = fault_ground.train_command(ground, run, "--config.steps=100")
+    _, *flags = fault_ground.train_command(ground, run, f"--config.steps={STEPS}")
     command = ["tests/faults/recorded.py", str(log), spoil, *flags]
     if processes > 1:
         command += [f"--coordinator=127.0.0.1:{port}", "--config.mesh.fsdp=2"]
@@ -82,24 +85,34 @@ def check_rows(log, rows, first):
 
 
 @pytest.fixture(scope="module")
+def rows(earth_tiny):
+    """The records of each global batch, by step, as one process reads them."""
+    config = ablations.get_config("variant=pair_dsm_coords,tiny")
+    config.steps = STEPS
+    source, index = datasets.load(config.data.name, config.data.split, earth_tiny)
+    read = pipeline.ReadPlaces(
+        source, index["cell"], pipeline.readers(config.towers, modalities.get)
+    )
+    places = pipeline.positions(index, config)
+    batches = pipeline.train_batches(
+        read, places, data=config.data, start=0, process=(0, 1)
+    )
+    return {n: next(batches)["index"] for n in range(1, 40)}
+
+
+@pytest.fixture(scope="module")
 def pair(ground, tmp_path_factory):
-    """Two processes of four devices, undisturbed until END; the batches they read."""
+    """Two processes, undisturbed until END; parameters are split over both."""
     run = tmp_path_factory.mktemp("pair") / "run"
-    job = {"devices": 4, "processes": 2}
-    log, children = killed_after(END // EVERY, ground, run, "log", **job)
-    rows = {step: np.full(PLACES, -1) for step in range(1, END + 1)}
-    for line in lines(log, "read"):
-        if line["read"] in rows:
-            rows[line["read"]][line["process"] :: 2] = line["rows"]
-    assert all((x >= 0).all() for x in rows.values())
-    return run, log, children, rows
+    job = {"devices": 1, "processes": 2}
+    return run, *killed_after(END // EVERY, ground, run, "log", **job)
 
 
 @pytest.fixture(scope="module")
 def stopped(ground, tmp_path_factory):
     """The same, until one of the two gets SIGTERM: its folder, log and last step."""
     run = tmp_path_factory.mktemp("stopped") / "run"
-    both, job = ["sleep@step:5+6"] * 2, {"devices": 4, "processes": 2}
+    both, job = ["sleep@step:5+6"] * 2, {"devices": 1, "processes": 2}
     log, children = start(ground, run, "one", faults=both, **job)
     try:
         deadline = time.monotonic() + 240
@@ -117,8 +130,9 @@ def stopped(ground, tmp_path_factory):
     return run, log, int(step)
 
 
-def test_an_input_that_one_process_has_not_finite_is_skipped_by_both(pair):
-    run, log, children, rows = pair
+def test_an_input_that_one_process_has_not_finite_is_skipped_by_both(pair, rows):
+    run, log, children = pair
+    check_rows(log, rows, 1)
     assert [(x["process"], x["same"]) for x in sorted_by(lines(log, "step"))] == [
         (0, True),
         (1, True),
@@ -136,42 +150,40 @@ def sorted_by(found):
 
 
 def test_sigterm_to_one_of_two_saves_one_step_and_resumes_bit_for_bit(
-    ground, pair, stopped, tmp_path
+    ground, pair, stopped, rows, tmp_path
 ):
-    straight, log, _, rows = pair
+    straight, log, _ = pair
     before, one, step = stopped
-    assert step < BEFORE
+    assert step < END
     run = tmp_path / "run"
     shutil.copytree(before, run)
-    job = {"devices": 4, "processes": 2}
-    saves = BEFORE // EVERY - step // EVERY
+    job = {"devices": 1, "processes": 2}
+    saves = END // EVERY - step // EVERY
     again, _ = killed_after(saves, ground, run, "log", **job)
     assert digests(again, "restore") == {step: digests(one, "save")[step]}
-    assert digests(again, "save")[BEFORE] == digests(log, "save")[BEFORE]
-    assert fault_ground.told(run)[:BEFORE] == fault_ground.told(straight)[:BEFORE]
+    assert digests(again, "save")[END] == digests(log, "save")[END]
+    assert fault_ground.told(run)[:END] == fault_ground.told(straight)[:END]
     check_rows(again, rows, step + 1)
 
 
 def test_a_run_goes_on_with_any_number_of_devices_and_processes(
-    ground, pair, stopped, tmp_path
+    ground, pair, stopped, rows, tmp_path
 ):
-    """Two processes of four devices, then one of four, two, one, eight, then two."""
-    straight, _, _, rows = pair
+    """Two processes; one of 4 devices, of 2; two of 4 each; one of 1 device, of 8."""
+    straight, _, _ = pair
     before, one, step = stopped
     run = tmp_path / "run"
     shutil.copytree(before, run)
     kept = digests(one, "save")
-    for devices, processes in ((4, 1), (2, 1), (1, 1), (8, 1), (4, 2)):
-        name, job = (
-            f"{processes}x{devices}",
-            {"devices": devices, "processes": processes},
-        )
+    for devices, processes in ((4, 1), (2, 1), (4, 2), (1, 1), (8, 1)):
+        name = f"{processes}x{devices}"
+        job = {"devices": devices, "processes": processes}
         log, _ = killed_after(1, ground, run, name, **job)
         assert digests(log, "restore") == {step: kept[step]}, name
         check_rows(log, rows, step + 1)
         kept = digests(log, "save")
         step = min(kept)
-    assert step > BEFORE
+    assert step > END
     mine, theirs = (dict(fault_ground.told(x)) for x in (run, straight))
     finite = [x for x in range(1, END + 1) if x != SPOILED]
     np.testing.assert_allclose(
