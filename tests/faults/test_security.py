@@ -3,9 +3,9 @@
 """Files of others: refused or read, never run, never believed about their size."""
 
 import ast
+import datetime
 import json
 import pathlib
-import random
 import subprocess
 import sys
 import time
@@ -170,7 +170,8 @@ def test_damaged_files_are_refused_and_nothing_else_happens(files, name):
                 target.parse(seed)
             except target.allowed:
                 assert name in ("image", "photo")
-        count, seed = SLOW.get(name, 200), f"{random.SystemRandom().random()}"
+        # Other inputs every day, which the date brings back.
+        count, seed = SLOW.get(name, 200), datetime.date.today().isoformat()
         outcomes, bad = fuzz.fuzz(target, range(count), seed, seconds=60)
     assert not bad, bad
     assert outcomes.total() == count
