@@ -46,6 +46,7 @@ EXTRAS = {
         'atheris>=3.0; sys_platform == "linux"',
         *("geopandas>=1.0", "onnx>=1.17", "onnxruntime>=1.20"),
         "jraph>=0.0.6.dev0",
+        "lightgbm>=4.5",
         "pyright[nodejs]>=1.1.400",
         "pytest>=8.3",
         "pytest-xdist>=3.8",
@@ -54,6 +55,7 @@ EXTRAS = {
         "scikit-learn>=1.5",
         "tifffile>=2024.8",
         "tokenizers>=0.22",
+        "zarr>=3.0",
     ],
     # Only to read a vocabulary from a tokenizer.json: it brings huggingface_hub along.
     "text": ["tokenizers>=0.22"],
@@ -75,7 +77,7 @@ EXTRAS = {
     "geo": [
         *("geopandas>=1.0", "pandas>=2.2", "pyarrow>=17", "rasterio>=1.4"),
         *("fsspec>=2024.6", "h5py>=3.11"),
-        *("tifffile>=2024.8", "imagecodecs>=2024.9"),
+        *("tifffile>=2024.8", "imagecodecs>=2024.9", "zarr>=3.0"),
     ],
     "peers": [
         *("torch==2.13.0", "geoclip>=1.2", "open_clip_torch==3.3.0"),

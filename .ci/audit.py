@@ -4,9 +4,10 @@
 
 python .ci/audit.py PIP_AUDIT [--required] [flags of pip-audit, such as --service=osv]
 
-Exits 1 if a package is not in constraints.txt with its version, or if pip-audit knows a
-vulnerability of one. Where no advisories can be had (no network, or an index without
-them) it says so and exits 0, or 1 with --required.
+Exits 1 if a package is not in constraints.txt with its version, if pip-audit knows a
+vulnerability of one, or if pip-audit ends in a way that is none of its own. Where no
+advisories can be had (no network, or an index without them) it says so and exits 0.
+With --required it exits 1 then, and if any pinned package was not audited.
 """
 
 import importlib.metadata
@@ -39,8 +40,16 @@ def unpinned(installed: dict[str, str], wanted: dict[str, str]) -> list[str]:
     ]
 
 
-def vulnerable(report: str) -> tuple[list[str], list[str]]:
-    """Of pip-audit's JSON: lines about vulnerable packages, and names audited."""
+def due(text: str, installed: dict[str, str]) -> dict[str, str]:
+    """What must be audited: all that is pinned; with a marker, what is installed."""
+    lines = (line for line in text.splitlines() if ";" not in line.split("#")[0])
+    always = pinned("\n".join(lines))
+    return {n: v for n, v in pinned(text).items() if n in always or n in installed}
+
+
+def vulnerable(report: str) -> tuple[list[str], dict[str, str], dict[str, str]]:
+    """Of pip-audit's JSON: lines about vulnerable packages, versions of those audited,
+    and why others were skipped."""
     rows = json.loads(report)["dependencies"] if report.strip() else []
     audited = [row for row in rows if "skip_reason" not in row]
     found = [
@@ -49,7 +58,8 @@ def vulnerable(report: str) -> tuple[list[str], list[str]]:
         for row in audited
         for one in row["vulns"]
     ]
-    return found, [row["name"] for row in audited]
+    skipped = {name_of(r["name"]): r["skip_reason"] for r in rows if r not in audited}
+    return found, {name_of(row["name"]): row["version"] for row in audited}, skipped
 
 
 def main(program: str, flags: list[str]) -> int:
@@ -57,21 +67,35 @@ def main(program: str, flags: list[str]) -> int:
         name_of(one.metadata["Name"]): one.version
         for one in importlib.metadata.distributions()
     }
-    loose = unpinned(installed, pinned(CONSTRAINTS.read_text(encoding="utf-8")))
+    text = CONSTRAINTS.read_text(encoding="utf-8")
+    loose = unpinned(installed, pinned(text))
     print("\n".join([f"not pinned: {line}" for line in loose]) or "all pinned")
     command = [program, f"--requirement={CONSTRAINTS}", "--no-deps", "--disable-pip"]
     command += ["--progress-spinner=off", "--format=json", "--timeout=15"]
     own = [flag for flag in flags if flag != "--required"]
     ran = subprocess.run([*command, *own], capture_output=True, text=True)
-    found, audited = vulnerable(ran.stdout)
+    last = (ran.stderr.strip().splitlines() or ["nothing on standard error"])[-1][:300]
+    try:
+        found, audited, skipped = vulnerable(ran.stdout)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        print(f"pip-audit ended with {ran.returncode} and no report: {error!r}; {last}")
+        return 1
     for line in found:
         print(f"vulnerable: {line}")
-    print(f"{len(audited)} packages audited, {len(found)} known vulnerabilities")
-    if not audited:
-        said = re.findall(r'"skip_reason": "([^"]*)', ran.stdout)
-        said = said or ran.stderr.strip().splitlines()[-1:] or ["no reason given"]
-        print(f"NOT AUDITED, no advisories could be had: {said[0][:300]}")
-    return int(bool(loose or found or (not audited and "--required" in flags)))
+    wanted = due(text, installed)
+    left = [name for name, version in wanted.items() if audited.get(name) != version]
+    print(
+        f"{len(wanted) - len(left)} of {len(wanted)} pinned packages audited,"
+        f" {len(found)} known vulnerabilities"
+    )
+    # 1 is both: vulnerabilities, and an error such as that of the network.
+    odd = ran.returncode != bool(found) and not (ran.returncode == 1 and not audited)
+    if odd:
+        print(f"pip-audit ended with {ran.returncode}, {len(found)} found: {last}")
+    if left:
+        why = skipped.get(left[0]) or last
+        print(f"NOT AUDITED: {', '.join(left[:8])}, {len(left)} in all; {why[:300]}")
+    return int(bool(loose or found or odd or (left and "--required" in flags)))
 
 
 if __name__ == "__main__":

@@ -4,277 +4,257 @@
 
 python benchmarks/faults.py [--quick] [--seed=0] [--out=FILE]
 
-One process, killed with SIGKILL 200 times: while saving (at a named point of the save,
-or milliseconds after one), between saves, while restoring, while evaluating, while a
-dataset is built, while a model is exported. The same command is run again until it ends
-by itself; then parameters, optimiser state, step, logged losses, records or files are
-compared, bit for bit, with those of a run that nobody disturbed. Two processes, 20
-times each: one is killed, one is stopped (SIGSTOP), one is slow: the other one must end
-with its message in the stated time, or both must go on.
+One process is killed with SIGKILL: while saving (at a named point of the save, or
+milliseconds after one, and once before every single operation of a save on its files),
+between saves, while restoring, in the evaluation that ends a training, in
+launch/evaluate.py, while a dataset is built, while a model is exported. The same
+command is run again until it ends by itself; then parameters, optimiser state, step,
+logged losses, results, records or files are compared, bit for bit, with those of a run
+that nobody disturbed. Training that is deterministic would give the same bits if every
+checkpoint were lost: after each kill the run has to go on from the newest step that
+was there, which must not be older than the steps it had logged allow. Two processes,
+20 times each: one is killed, one is stopped (SIGSTOP), one is slow, in turns the first
+and the second: the other one must end with its message in the stated time, or both
+must go on.
 
 The runs are real commands of launch/ on a tiny config, started as forks (see
 fault_server.py). Prints a table; writes JSON.
 """
 
 import argparse
-import json
 import pathlib
 import random
 import re
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
+from benchmarks import fault_ground as ground_of
 from benchmarks import fault_server, protocol
-from unigeo_jax import checkpoint, workdir
+from benchmarks.fault_ground import EVERY, STEPS, Ground, Trial, once
+from benchmarks.fault_pairs import PAIRS, disturb_peer
+from unigeo_jax import checkpoint, goodput
 
-STEPS, EVERY = 12, 3
-CONFIG = "--config=configs/ablations.py:variant=pair_dsm_coords,tiny"
 SAVE_POINTS = (
     *("save.begin", "save.copied", "save.written", "save.merged", "save.summed"),
     "save.committed",
 )
-HEARTBEAT_S, WATCHDOG_S = 10, 4
-KINDS = ("saving", "between saves", "restoring", "evaluation", "dataset", "export")
-PAIRS = ("peer killed", "peer stopped", "peer slow")
+TRAINING = ("saving", "between saves", "restoring", "last evaluation")
+POINTS = "points of a save"
+FILES = ("evaluate.py", "dataset", "export")
+KINDS = (*TRAINING, POINTS, *FILES)
+Fault = dict[str, str] | float | pathlib.Path
+Attempt = tuple[list[str], Fault]
 
 
-class Trial(NamedTuple):
-    survived: bool  # the last run ended with the code it should, losing nothing
-    equal: bool
-    kills: int
-    what: str
-    seconds: float
+class Kept:
+    """Counts checkpoints that a run lost, by what its attempts print and leave.
 
+    Lost is one that was there before an attempt and that it did not go on from; and
+    one that is not there although the steps logged say that its save had ended: a save
+    begins when the one before it is visible.
+    """
 
-class Ground(NamedTuple):
-    """Where trials run, and what nobody disturbed gave."""
+    def __init__(self, run: pathlib.Path) -> None:
+        self.run, self.there, self.lost = run, 0, 0
+        self.from_steps: list[int | None] = []  # None: killed before it said so
 
-    server: fault_server.Server
-    folder: pathlib.Path
-    data_dir: pathlib.Path
-    draw: random.Random
-    straight: dict[str, Any]  # digests, and seconds that each command takes
-
-
-def train_command(ground: Ground, run: pathlib.Path, *more: str) -> list[str]:
-    command = ["launch/train.py", CONFIG, "--config.optim.name=adamw"]
-    command += [f"--config.steps={STEPS}", f"--config.checkpoint.every={EVERY}"]
-    return [*command, f"--workdir={run}", f"--data_dir={ground.data_dir}", *more]
-
-
-def state_digest(run: pathlib.Path, step: int = STEPS) -> str:
-    """Hash of all that a checkpoint holds, and of the losses logged up to it."""
-    path = run.absolute() / "checkpoints" / str(step) / "default"
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
-        # As numpy: two processes may have saved it, on devices that are not here.
-        plain = jax.tree.map(
-            lambda _: ocp.RestoreArgs(restore_type=np.ndarray),
-            reader.metadata(path).item_metadata,
-        )
-        state = reader.restore(path, args=ocp.args.PyTreeRestore(restore_args=plain))
-    lines = [json.loads(x) for x in (run / "metrics.jsonl").read_text().splitlines()]
-    told = [[line["step"], line["loss"]] for line in lines]
-    return workdir.digest({"state": state, "told": np.array(told)})
-
-
-def files_digest(folder: pathlib.Path, left_out: str = r"$^") -> str:
-    """Hash of names and bytes of all files, but of those the pattern names."""
-    found = {
-        path.relative_to(folder).as_posix(): np.frombuffer(path.read_bytes(), np.uint8)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not re.search(left_out, path.as_posix())
-    }
-    return workdir.digest(found)
+    def after(self, child: fault_server.Child) -> None:
+        said = re.search(r"from step (\d+), example", child.out())
+        start = int(said[1]) if said else None
+        self.from_steps.append(start)
+        self.lost += start is not None and start != self.there
+        names = (p.name for p in (self.run / "checkpoints").glob("*"))
+        newest = max((int(name) for name in names if name.isdigit()), default=0)
+        logged = max((step for step, _ in ground_of.told(self.run)), default=0)
+        ended = ((logged - 1) // EVERY - 1) * EVERY
+        self.lost += newest < max(self.there, ended)
+        self.there = newest
 
 
 def until_it_ends(
-    ground: Ground, command: list[str], faults: list[dict[str, str] | float]
+    ground: Ground,
+    attempts: list[Attempt],
+    command: list[str],
+    after: Callable[[fault_server.Child], None] = lambda child: None,
 ) -> tuple[int, int, fault_server.Child]:
-    """Runs with each fault in turn (a seam, or seconds to a kill), then without any.
+    """Runs each attempt with its fault, then `command`; `after` is told of every run.
 
-    Returns how many were killed, the last exit code and the last run.
+    A fault is environment variables, or seconds to a kill, or a path: it is killed as
+    soon as a file of that name, finished or not, is there. Returns how many were
+    killed, the last exit code and the last run.
     """
     kills = 0
-    for fault in faults:
-        child = ground.server.start(command, fault if isinstance(fault, dict) else {})
+    for attempt, fault in attempts:
+        child = ground.server.start(attempt, fault if isinstance(fault, dict) else {})
         if isinstance(fault, dict):
             code = child.wait(300)
         else:
-            time.sleep(fault)
+            wait_for(fault, child)
             code = child.kill()
         kills += code == -signal.SIGKILL
+        after(child)
     last = ground.server.start(command)
-    return kills, last.wait(300), last
+    code = last.wait(300)
+    after(last)
+    return kills, code, last
 
 
-def seam(kind: str, draw: random.Random) -> dict[str, str]:
+def wait_for(fault: float | pathlib.Path, child: fault_server.Child) -> None:
+    if not isinstance(fault, pathlib.Path):
+        time.sleep(fault)
+        return
+    while child.alive() and not [*fault.parent.glob(f"{fault.name}*")]:
+        time.sleep(1e-4)
+
+
+def seam(ground: Ground, kind: str) -> dict[str, str]:
     """Where a run of training is killed, drawn for a kind of fault."""
-    saves = STEPS // EVERY
+    saves, draw = STEPS // EVERY, ground.draw
+    point, count, later = "restore", 1, draw.uniform(0.0005, 0.15)
     if kind == "saving":
         point, count = draw.choice(SAVE_POINTS), draw.randint(1, saves)
-        later = f"+{draw.uniform(0.0005, 0.06):.4f}" if draw.random() < 0.5 else ""
+        later = draw.choice([0, draw.uniform(0.0005, 0.06)])
     elif kind == "between saves":
         point, count = "step", draw.randint(1, STEPS)
-        later = f"+{draw.uniform(0.0005, 0.02):.4f}" if draw.random() < 0.5 else ""
-    elif kind == "restoring":
-        point, count, later = "restore", 1, f"+{draw.uniform(0.0005, 0.15):.4f}"
-    else:
-        point, count, later = "eval", 1, ""
-    return {"UNIGEO_FAULT": f"kill@{point}:{count}{later}"}
+        later = draw.choice([0, draw.uniform(0.0005, 0.02)])
+    elif kind == "last evaluation":  # it comes after the last rename
+        point, count = "save.committed", saves
+        later = draw.uniform(0, 0.8 * ground.straight["last evaluation seconds"])
+    return {"UNIGEO_FAULT": f"kill@{point}:{count}" + (f"+{later:.4f}" * bool(later))}
 
 
-def kill_training(ground: Ground, kind: str, run: pathlib.Path) -> Trial:
-    began = time.monotonic()
-    faults: list[dict[str, str] | float] = [seam(kind, ground.draw)]
+def kill_training(ground: Ground, kind: str, run: pathlib.Path, number: int) -> Trial:
+    """Kills a run of training at a seam, or before an operation of a save."""
+    began, kept = time.monotonic(), Kept(run)
+    plain = ground_of.train_command(ground, run)
+    attempts: list[Attempt] = []
+    if kind == POINTS:
+        point, passages = ground.straight["points"][number]
+        count = ground.draw.randint(1, passages)
+        attempts += [(ground_of.points_command(ground, run, point, count), {})]
     if kind == "restoring":  # there has to be something to restore
-        faults = [seam("between saves", ground.draw), *faults]
-    kills, code, last = until_it_ends(ground, train_command(ground, run), faults)
+        attempts += [(plain, seam(ground, "between saves"))]
+    if kind in TRAINING:
+        attempts += [(plain, seam(ground, kind))]
+    kills, code, last = until_it_ends(ground, attempts, plain, kept.after)
     left = [*(run / "checkpoints").glob("*tmp*")]
     whole = checkpoint.newest_good(run / "checkpoints", False) == (STEPS, [])
-    survived = code == 0 and whole and not left
-    equal = survived and state_digest(run) == ground.straight["state"]
-    if kind == "evaluation":
-        same = files_digest(run / "eval") == ground.straight["eval"]
+    once_each = [step for step, _ in ground_of.told(run)] == [*range(1, STEPS + 1)]
+    survived = code == 0 and whole and once_each and not left and not kept.lost
+    survived = survived and kills == len(attempts)
+    equal = survived and ground_of.state_digest(run) == ground.straight["state"]
+    if kind == "last evaluation":
+        same = ground_of.files_digest(run / "eval") == ground.straight["eval"]
         equal = equal and same
-    what = json.dumps(faults) + ("" if survived else last.err()[-2000:])
+    what = f"{[a[0][3:5] if kind == POINTS else a[1] for a in attempts]}, went on from"
+    what += f" {kept.from_steps}" + ("" if survived else last.err()[-2000:])
+    seconds = time.monotonic() - began
+    return Trial(survived, equal, kills, what, seconds, kept.lost)
+
+
+def kill_files(ground: Ground, kind: str, out: pathlib.Path, number: int) -> Trial:
+    """Kills what writes files at a random moment, some twice, then lets it end.
+
+    An evaluation also in the moment in which its results or its page appear.
+    """
+    began, seen = time.monotonic(), []
+    command, digest = MAKES[kind](ground, out), DIGESTS[kind]
+    length, draw = ground.straight[f"{kind} seconds"], ground.draw
+    moments: list[Fault] = [
+        draw.uniform(0.02, length) for _ in range(draw.choice([1, 2]))
+    ]
+    if kind == "evaluate.py" and number % 2:
+        moments[0] = out / ("report.html" if number % 4 == 1 else "results.json")
+    kills, code, last = until_it_ends(
+        ground,
+        [(command, moment) for moment in moments],
+        command,
+        lambda child: seen.extend(ground_of.half_written(out)),
+    )
+    # An export that was whole before it was killed is not written again: code 1.
+    whole = code == 0 or (kind == "export" and "is there already" in last.err())
+    survived = whole and kills > 0 and not seen
+    equal = survived and digest(out) == ground.straight[kind]
+    what = f"{[*map(str, moments)]}, half-written: {seen}"
+    what += "" if survived else last.err()[-2000:]
     return Trial(survived, equal, kills, what, time.monotonic() - began)
 
 
-def dataset_command(ground: Ground, out: pathlib.Path) -> list[str]:
-    command = ["launch/make_dataset.py", f"--places={ground.folder / 'places.csv'}"]
-    return [*command, f"--out={out}", "--name=mine", "--shard=64", "--workers=0"]
+def records_digest(out: pathlib.Path) -> str:
+    return ground_of.files_digest(out, ground_of.NO_RECORD)
 
 
-def export_command(ground: Ground, out: pathlib.Path) -> list[str]:
-    command = ["launch/export.py", f"--workdir={ground.folder / 'straight'}"]
-    return [*command, f"--out={out}", f"--data_dir={ground.data_dir}"]
+MAKES = {
+    "evaluate.py": ground_of.evaluate_command,
+    "dataset": ground_of.dataset_command,
+    "export": ground_of.export_command,
+}
+DIGESTS = {
+    "evaluate.py": ground_of.results_digest,
+    "dataset": records_digest,
+    "export": records_digest,
+}
 
 
-NO_RECORD = r"report|\.lock|lock-|/\.|DATA_CARD|contact_sheet"
+def killed(ground: Ground, kind: str, run: pathlib.Path, number: int) -> Trial:
+    """One trial; a run that ended before its kill is none and is drawn again."""
+    work = disturb_peer if kind in PAIRS else kill_training
+    work = kill_files if kind in FILES else work
+    for _ in range(5):
+        trial = work(ground, kind, run, number)
+        if trial.kills:
+            break
+        shutil.rmtree(run, ignore_errors=True)
+    return trial
 
 
-def kill_files(ground: Ground, kind: str, out: pathlib.Path) -> Trial:
-    """Kills a build or an export at a random moment, some twice, then lets it end."""
-    began = time.monotonic()
-    make = dataset_command if kind == "dataset" else export_command
-    length = ground.straight[f"{kind} seconds"]
-    moments = [
-        ground.draw.uniform(0.02, length) for _ in range(ground.draw.choice([1, 2]))
-    ]
-    kills, code, last = until_it_ends(ground, make(ground, out), [*moments])
-    # An export that was whole before it was killed is not written again: code 1.
-    whole = code == 0 or (kind == "export" and "is there already" in last.err())
-    equal = whole and files_digest(out, NO_RECORD) == ground.straight[kind]
-    what = json.dumps(moments) + ("" if whole else last.err()[-2000:])
-    return Trial(whole, equal, kills, what, time.monotonic() - began)
-
-
-def start_pair(
-    ground: Ground, run: pathlib.Path, fault: dict[str, str], *more: str
-) -> list[fault_server.Child]:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    job = [f"--coordinator=127.0.0.1:{port}", "--num_processes=2", *more]
-    job += [f"--heartbeat_s={HEARTBEAT_S}", f"--config.watchdog_s={WATCHDOG_S}"]
-    return [
-        ground.server.start(
-            train_command(ground, run, *job, f"--process_id={number}"),
-            fault if number else {},
-        )
-        for number in range(2)
-    ]
-
-
-def disturb_peer(ground: Ground, kind: str, run: pathlib.Path) -> Trial:
-    """Process 1 of two is killed, stopped or slow from a random step on."""
-    began = time.monotonic()
-    step = ground.draw.randint(2, STEPS - 1)
-    how = {"peer killed": "kill", "peer stopped": "stop", "peer slow": "sleep"}[kind]
-    fault = {"UNIGEO_FAULT": f"{how}@step:{step}" + ("+2" if how == "sleep" else "")}
-    pair = start_pair(ground, run, fault)
-    codes, err = [], ""
-    try:
-        code = pair[0].wait(150)
-        err = pair[0].err()
-        if kind == "peer slow":
-            codes = [code, pair[1].wait(60)]
-        else:
-            pair[1].kill()
-    except TimeoutError:
-        code = 0 if how != "sleep" else 1
-        for child in pair:
-            child.kill()
-    if kind == "peer slow":
-        survived = codes == [0, 0]
-        equal = survived and state_digest(run) == ground.straight["pair"]
-        return Trial(
-            survived, equal, 1, f"{step} {err[-900:]}", time.monotonic() - began
-        )
-    said = re.search(
-        r"watchdog: process 0 of 2|another process died|another task died", err
-    )
-    if not (code in (5, -signal.SIGABRT) and said):
-        seconds = time.monotonic() - began
-        return Trial(False, False, 1, f"{step}: {code} {err[-2000:]}", seconds)
-    ended = time.monotonic() - began
-    # Both are run again, and must end as if nothing had been.
-    pair = start_pair(ground, run, {})
-    codes = [child.wait(150) for child in pair]
-    survived = codes == [0, 0]
-    equal = survived and state_digest(run) == ground.straight["pair"]
-    return Trial(
-        survived, equal, 1, f"{step}: {'' if survived else pair[0].err()}", ended
-    )
-
-
-def prepare(server: fault_server.Server, folder: pathlib.Path, seed: int) -> Ground:
-    """Runs everything once, undisturbed."""
+def prepare(
+    server: fault_server.Server, folder: pathlib.Path, seed: int, kinds: list[str]
+) -> Ground:
+    """Runs everything that is to be disturbed once, undisturbed."""
     ground = Ground(server, folder, folder / "data", random.Random(seed), {})
-    rng = np.random.default_rng(seed)
-    rows = [
-        f"{lat:.5f},{lon:.5f},A place of number {i}"
-        for i, (lat, lon) in enumerate(rng.uniform((-60, -180), (60, 180), (400, 2)))
-    ]
-    text = "\n".join(["lat,lon,text", *rows]) + "\n"
-    (folder / "places.csv").write_text(text, encoding="utf-8")
-    kept = ground.straight
-    once(ground, "train", train_command(ground, folder / "warm"))  # builds, compiles
-    once(ground, "train", train_command(ground, folder / "straight"))
-    kept["state"] = state_digest(folder / "straight")
-    kept["eval"] = files_digest(folder / "straight" / "eval")
-    for kind, make in (("dataset", dataset_command), ("export", export_command)):
-        once(ground, kind, make(ground, folder / f"warm-{kind}"))
-        once(ground, kind, make(ground, folder / kind))
-        kept[kind] = files_digest(folder / kind, NO_RECORD)
-        if kept[kind] != files_digest(folder / f"warm-{kind}", NO_RECORD):
-            raise RuntimeError(f"two undisturbed runs of {kind} differ")
-    pair = start_pair(ground, folder / "pair", {})
-    for child in pair:
-        if child.wait(300):
-            raise RuntimeError(child.err())
-    kept["pair"] = state_digest(folder / "pair")
+    ground_of.write_inputs(ground, seed)
+    once(ground, "train", ground_of.train_command(ground, folder / "warm"))  # compiles
+    straight(ground)
+    if POINTS in kinds:
+        ground.straight["points"] = ground_of.list_points(ground)
+    for kind in (x for x in kinds if x in FILES):
+        undisturbed(ground, kind)
+    if {*kinds} & {*PAIRS}:
+        # It compiles, which takes longer than trials are to wait for a peer.
+        for child in ground_of.start_pair(ground, folder / "pair", watchdog_s=60):
+            if child.wait(600):
+                raise RuntimeError(child.err())
+        ground.straight["pair"] = ground_of.state_digest(folder / "pair")
     return ground
 
 
-def once(ground: Ground, name: str, command: list[str]) -> None:
-    began = time.monotonic()
-    child = ground.server.start(command)
-    if child.wait(300):
-        raise RuntimeError(f"{command}: {child.err()}")
-    ground.straight[f"{name} seconds"] = time.monotonic() - began
+def straight(ground: Ground) -> None:
+    """Trains, and keeps what came of it."""
+    run, kept = ground.folder / "straight", ground.straight
+    once(ground, "train", ground_of.train_command(ground, run))
+    kept["state"] = ground_of.state_digest(run)
+    kept["eval"] = ground_of.files_digest(run / "eval")
+    kept["last evaluation seconds"] = goodput.read(run)[-1]["eval"]
+
+
+def undisturbed(ground: Ground, kind: str) -> None:
+    """Makes files twice, and keeps what came of it."""
+    warm, out = (ground.folder / f"{name}-{kind}" for name in ("warm", "straight"))
+    for folder in (warm, out):
+        once(ground, kind, MAKES[kind](ground, folder))
+    ground.straight[kind] = DIGESTS[kind](out)
+    if ground.straight[kind] != DIGESTS[kind](warm):
+        raise RuntimeError(f"two undisturbed runs of {kind} differ")
 
 
 def trials(ground: Ground, counts: dict[str, int]) -> dict[str, list[Trial]]:
@@ -287,11 +267,8 @@ def trials(ground: Ground, counts: dict[str, int]) -> dict[str, list[Trial]]:
                 continue
             if len(found[kind]) >= count:
                 continue
-            work: Callable[[Ground, str, pathlib.Path], Trial]
-            work = disturb_peer if kind in PAIRS else kill_training
-            work = kill_files if kind in ("dataset", "export") else work
             run = ground.folder / f"trial-{kind.replace(' ', '-')}-{number}"
-            trial = work(ground, kind, run)
+            trial = killed(ground, kind, run, len(found[kind]))
             found[kind].append(trial)
             if trial.survived and trial.equal:
                 shutil.rmtree(run, ignore_errors=True)
@@ -311,6 +288,7 @@ def table(found: dict[str, list[Trial]]) -> list[dict[str, Any]]:
                 "trials": len(those),
                 "survived": sum(t.survived for t in those),
                 "bit_equal": sum(t.equal for t in those),
+                "checkpoints_lost": sum(t.lost for t in those),
                 "median_s": float(np.median(seconds)),
                 "max_s": max(seconds),
             }
@@ -318,33 +296,45 @@ def table(found: dict[str, list[Trial]]) -> list[dict[str, Any]]:
     return rows
 
 
+def counts_of(ground: Ground, kinds: list[str], quick: bool) -> dict[str, int]:
+    whole = {"saving": 80, "between saves": 40, "restoring": 30, "last evaluation": 10}
+    whole |= {POINTS: len(ground.straight.get("points", ())), "evaluate.py": 20}
+    whole |= {"dataset": 30, "export": 15} | dict.fromkeys(PAIRS, 20)
+    return {kind: min(2, whole[kind]) if quick else whole[kind] for kind in kinds}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n", 1)[0])
     parser.add_argument("--quick", action="store_true", help="two trials of each kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=pathlib.Path, default="runs/faults.json")
-    parser.add_argument("--kinds", nargs="*", default=[*KINDS, *PAIRS])
+    kinds = [*KINDS, *PAIRS]
+    parser.add_argument("--kinds", nargs="*", default=kinds, choices=kinds)
     options = parser.parse_args()
-    whole = {"saving": 80, "between saves": 40, "restoring": 30, "evaluation": 10}
-    whole |= {"dataset": 30, "export": 15} | dict.fromkeys(PAIRS, 20)
-    counts = {kind: 2 if options.quick else whole[kind] for kind in options.kinds}
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         with fault_server.Server(folder / "log") as server:
-            ground = prepare(server, folder, options.seed)
+            ground = prepare(server, folder, options.seed, options.kinds)
+            counts = counts_of(ground, options.kinds, options.quick)
             rows = table(trials(ground, counts))
-    print(f"{'fault':16}{'trials':>8}{'injected':>10}{'survived':>10}{'bit-equal':>11}")
+            points = [point for point, _ in ground.straight.get("points", ())]
+    columns = ("trials", "injected", "survived", "bit_equal", "checkpoints_lost")
+    print(f"{'fault':18}" + "".join(f"{name:>{len(name) + 2}}" for name in columns))
     for row in rows:
         print(
-            f"{row['fault']:16}{row['trials']:8}{row['injected']:10}"
-            f"{row['survived']:10}{row['bit_equal']:11}"
-            f"   median {row['median_s']:.1f} s, longest {row['max_s']:.1f} s"
+            f"{row['fault']:18}"
+            + "".join(f"{row[name]:{len(name) + 2}}" for name in columns)
+            + f"   median {row['median_s']:.1f} s, longest {row['max_s']:.1f} s"
         )
     print(f"{time.monotonic() - began:.0f} s")
-    report = {"rows": rows, "quick": options.quick, "machine": protocol.machine()}
-    protocol.write(options.out, report)
-    bad = [r for r in rows if not r["trials"] == r["survived"] == r["bit_equal"]]
+    report = {"rows": rows, "points": points, "quick": options.quick}
+    protocol.write(options.out, report | {"machine": protocol.machine()})
+    bad = [
+        r
+        for r in rows
+        if not r["trials"] == r["survived"] == r["bit_equal"] or r["checkpoints_lost"]
+    ]
     sys.exit(1 if bad else 0)
 
 

@@ -86,6 +86,8 @@ def mutate_json(data: bytes, draw: random.Random) -> bytes:
     """Replaces, drops or adds a value anywhere in the tree; or changes the bytes."""
     if draw.random() < 0.3:
         return mutate_bytes(data, draw)
+    if draw.random() < 0.01:
+        return draw.choice((b"[", b'{"a":')) * draw.choice((99, 900, 100_000))
     tree = [json.loads(data)]
     node: Any = tree
     while True:

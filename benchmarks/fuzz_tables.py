@@ -59,9 +59,10 @@ def place_table(folder: pathlib.Path) -> Target:
     (folder / "t.csv").write_text(f"id,lat,lon,income,poi\n{rows}", "utf-8")
 
     def parse(path: pathlib.Path) -> None:
-        figures = ["income"] if path.name == "t.csv" else []
+        figures = ("income",) if path.name == "t.csv" else ()
+        columns = table.Columns(demographics=figures, template="of {id}")
         found = problems.Problems()
-        places, _ = table.read(path, found, demographics=figures, template="of {id}")
+        places, _ = table.read(path, found, columns)
         for place in places:
             demographics.read(place, None, 1 if figures else 2)
             poi.read(place, None)
@@ -71,26 +72,23 @@ def place_table(folder: pathlib.Path) -> Target:
 
 
 def edge_list(folder: pathlib.Path) -> Target:
-    """Tables of edges and of nodes, with ids of texts, numbers and cells."""
-    nodes = "node,lat,lon\na,1,2\nb,3,4\nc,5,6\n"
-    (folder / "n.csv").write_text(nodes, encoding="utf-8")
+    """Flows between nodes whose ids are texts, and between H3 cells."""
     edges = "origin,destination,weight,kind\na,b,1,x\nb,c,2.5,y\nc,a,0.1,x\n"
     (folder / "e.csv").write_text(edges, encoding="utf-8")
     cells = [h3.str_to_int(h3.latlng_to_cell(lat, 10.0, 5)) for lat in (1, 2, 3)]
-    for name, id in (("", ["a", "b", "c"]), ("c", np.array(cells, np.uint64))):
-        made = {"node": id, "lat": LAT, "lon": LON}
-        pyarrow.parquet.write_table(pa.table(made), folder / f"{name}n.parquet")
+    for name, id in (("e", [*"abc"]), ("c", np.array(cells, np.uint64))):
         made = {"origin": id, "destination": id[::-1], "weight": [1.0, 2.0, 0.0]}
-        pyarrow.parquet.write_table(pa.table(made), folder / f"{name}e.parquet")
+        pyarrow.parquet.write_table(pa.table(made), folder / f"{name}.parquet")
+    named, numbered = edge_tables.ranked("abc"), edge_tables.ranked(cells)
 
     def parse(path: pathlib.Path) -> None:
         cells = path.name[0] == "c"
-        pair = [folder / ("c" * cells + name + path.suffix) for name in "en"]
-        edge_tables.from_table(folder / "out", *pair, cells=cells)
+        id = numbered if cells else named
+        edge_tables.from_table(folder / "out", path, id, cells)
 
-    kinds: dict[str, Change] = {"e.csv": mutate_bytes, "n.csv": mutate_bytes}
-    tables = ("e.parquet", "n.parquet", "ce.parquet", "cn.parquet")
-    return of_files(folder, kinds | dict.fromkeys(tables, mutate_parquet), parse)
+    kinds: dict[str, Change] = {"e.csv": mutate_bytes}
+    kinds |= dict.fromkeys(("e.parquet", "c.parquet"), mutate_parquet)
+    return of_files(folder, kinds, parse)
 
 
 def vectors(folder: pathlib.Path) -> Target:

@@ -69,6 +69,7 @@ def main(argv: list[str]) -> None:
     del argv
     logging.set_verbosity(logging.WARNING)
     from unigeo_jax import workdir
+    from unigeo_jax.data.datasets import us_flows
     from unigeo_jax.evals import downstream, entries, labels, nodes, peers
 
     seeds = SEEDS.value[:1] if QUICK.value else SEEDS.value
@@ -78,7 +79,8 @@ def main(argv: list[str]) -> None:
         for seed in seeds:
             places = embedded(trained(variant, seed))
             width = places.z["coords"].shape[1]
-            found += nodes.encoders(places, f"{variant} {seed}: ", REVEALED)
+            prefix = f"{variant} {seed}: "
+            found += nodes.encoders(places, prefix, REVEALED, us_flows.MARK)
     if "geoclip" in PEERS.value:
         found.append(entries.Encoder("geoclip", peers.GeoClip().embed))
     tasks = labels.us_places(data, DATA_DIR.value, ROWS.value)
@@ -87,8 +89,10 @@ def main(argv: list[str]) -> None:
     scores, _ = downstream.run(tasks, found, width, out, options)
     table = averaged(scores, seeds)
     result = {"commit": workdir.commit(), "seeds": seeds, "blocked_r2": table}
+    result["cautions"] = [us_flows.MODELLED, us_flows.SHARED_OUT]
     workdir.write_json(out / "mobility.json", result)
     show(table)
+    print("\n".join(result["cautions"]))
 
 
 def averaged(scores: dict, seeds: list[str]) -> dict:

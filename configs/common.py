@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all configs share: the argument string, the size dial, the training defaults."""
 
+import json
+import os
+import pathlib
 import re
 from typing import Any
 
@@ -57,6 +60,39 @@ def name(base: str, arg: str) -> str:
     arg = (arg or "").replace("/,", ",").removesuffix("/")
     arg = re.sub(r"\b(init|vectors)=[^,]*/", r"\1=", arg)
     return "-".join(filter(None, [base, arg.replace("/", "_").replace(",", "-")]))
+
+
+def statistics(name: str) -> dict[str, Any]:
+    """What a dataset of launch/make_dataset.py says of itself: its statistics.json.
+
+    Raises:
+      ValueError: there is none of that name.
+    """
+    folder = _data_dir()
+    found = sorted((folder / name).glob("[0-9]*/statistics.json")) if name else []
+    if not found:
+        there = sorted({p.parents[1].name for p in folder.glob("*/*/statistics.json")})
+        raise ValueError(
+            f"config argument data: got {name!r}; allowed: a dataset of"
+            f" launch/make_dataset.py in {folder} (--data_dir), now:"
+            f" {', '.join(there) or 'none'}"
+        )
+    return json.loads(found[-1].read_text("utf-8"))
+
+
+def is_own(name: str) -> bool:
+    """Whether launch/make_dataset.py made a dataset of that name."""
+    return any((_data_dir() / name).glob("[0-9]*/statistics.json"))
+
+
+def _data_dir() -> pathlib.Path:
+    default = os.environ.get("XDG_CACHE_HOME", "~/.cache") + "/unigeo_jax"
+    return pathlib.Path(os.environ.get("UNIGEO_DATA_DIR") or default).expanduser()
+
+
+def held_out(about: dict[str, Any]) -> tuple[str, ...]:
+    """Splits of a dataset with `statistics` on which a run is evaluated."""
+    return tuple(s for s in ("val", "test") if about["places"].get(s, 0) > 1)
 
 
 def training(size: str, init: str = "") -> ConfigDict:

@@ -12,6 +12,9 @@ python launch/train.py --config=configs/mobclip.py:without_mobility
   all to all but mobility: what to compare with.
 python launch/train.py --config=configs/mobclip.py:inductive
   flows from and to places of the held-out splits are left out of the graph.
+python launch/train.py --config=configs/mobclip.py:data=NAME --data_dir=DIR
+  a dataset that launch/make_dataset.py made with --edges: the towers that it has, those
+  of configs/own.py, around mobility.
 python launch/train.py --config=configs/mobclip.py:release,vectors=DIR,data=NAME
   the published release, setting by setting, on vectors of your own: DIR holds poi.npy
   (nodes, 1024), demo.npy (nodes, 40), image.npy (nodes, 768), a row a node of the
@@ -55,14 +58,21 @@ def get_config(arg: str = "") -> ConfigDict:
         config.towers = towers("mini", args["inductive"], width=16)
         if config.data.name == "us_places":
             config.data.name = "us_places/tiny"
+    if common.is_own(args["data"]):
+        of_own(config, args)
+    if args["vectors"]:
+        for name, tower in of_vectors(args["vectors"]).items():
+            config.towers[name] = tower
     if args["release"]:
         release(config, args["tiny"])
     if args["without_mobility"]:
         del config.towers["mobility"]
         config.loss.pairs = "all_to_all"
-    if args["vectors"]:
-        for name, tower in of_vectors(args["vectors"]).items():
-            config.towers[name] = tower
+    if len(config.towers) < 2:
+        raise ValueError(
+            f"config argument {arg}: leaves the tower {', '.join(config.towers)};"
+            " allowed: two or more"
+        )
     return config.lock()
 
 
@@ -82,6 +92,27 @@ def towers(size: str, inductive: bool = False, width: int = 64) -> dict:
     }
 
 
+def of_own(config: Any, args: dict[str, Any]) -> None:
+    """The towers of a dataset of the user's own, and what it is evaluated on.
+
+    With `vectors` mobility and coordinates only. Raises ValueError without flows.
+    """
+    from configs import own  # which imports this file
+
+    about = common.statistics(args["data"])
+    if "mobility" not in about["fields"]:
+        raise ValueError(
+            f"config argument data: {args['data']} has no graph of flows; allowed: a"
+            " dataset made with --edges, or configs/own.py"
+        )
+    size, width = ("mini", 32) if args["tiny"] else (args["size"], 128)
+    found = own.towers(about, size, width)
+    inductive = args["inductive"]
+    found["mobility"] = mobility(inductive, () if inductive else (15, 10))
+    config.towers = own.choose(found, "mobility+coords" if args["vectors"] else "")
+    config.eval.splits = common.held_out(about)
+
+
 def mobility(inductive: bool = False, fanout: tuple = (15, 10)) -> dict:
     """LightGCN over the dataset's graph: hops drawn in training, whole in evaluation.
 
@@ -96,7 +127,10 @@ def mobility(inductive: bool = False, fanout: tuple = (15, 10)) -> dict:
             "log1p": True,
             "self_loops": False,
             "inductive": inductive,
+            "kinds": (),  # of edges, by how their names begin: ("air",); () = all
+            "strongest": 0,  # edges of a node, by flow, 0 = all
             "fanout": fanout,  # neighbours drawn a hop in training, () = all
+            "weighted": True,  # drawn by weight; False: all alike
             "whole": True,  # the graph is on the devices too, for evaluation
         },
         # kind: or gat, transformer, which attend over drawn hops, or graph_network,
@@ -133,11 +167,8 @@ def of_vectors(folder: str) -> dict:
 def release(config: Any, tiny: bool) -> None:
     """Every published setting of loss, graph, optimiser and batch."""
     del config.towers["coords"]
-    config.loss.fixed_tau = {
-        "mobility-poi": 0.5,
-        "mobility-demographics": 0.7,
-        "mobility-aerial": 0.2,
-    }
+    tau = {"poi": 0.5, "demographics": 0.7, "aerial": 0.2}
+    config.loss.fixed_tau = {f"mobility-{t}": tau[t] for t in tau if t in config.towers}
     config.loss.same_cell_mask = False
     config.data.neighbourhood.fraction = 0.0
     graph = {"adjacency": "release", "log1p": False, "fanout": ()}
@@ -156,8 +187,8 @@ def release(config: Any, tiny: bool) -> None:
             "decay_tables": True,
         }
     )
-    for name in ("aerial", "poi", "demographics"):  # nothing is augmented there
-        data = config.towers[name].data
+    for tower in config.towers.values():  # nothing is augmented there
+        data = tower.data
         data.update({key: 0.0 for key in ("jitter", "drop") if key in data})
     config.dtype = "float32"
     config.stop.update({"patience": 10, "share": 0.1})

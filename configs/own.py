@@ -12,13 +12,13 @@ python launch/train.py --config=configs/own.py:data=NAME,only=dsm+coords --data_
 python launch/train.py --config=configs/own.py:data=NAME,time --data_dir=DIR
   coordinates with year and month, of the table's column time.
 
+A dataset with flows has the mobility tower, contrasted with all others;
+configs/mobclip.py:data=NAME makes it the pivot.
+
 The folder of the datasets is --data_dir, else $UNIGEO_DATA_DIR.
 """
 
-import json
 import math
-import os
-import pathlib
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -30,16 +30,15 @@ HALF = 3231.0  # km: the correlation of features of sigma s is .5 at HALF / s
 
 def get_config(arg: str = "") -> ConfigDict:
     args = common.parse(arg, data="", only="", time=False)
-    about = statistics(args["data"])
+    about = common.statistics(args["data"])
     config = common.training(args["size"], args["init"])
     config.name = common.name("own", arg)
     config.data.name = args["data"]
-    places = about["places"]
-    train = places.get("train", 0)
+    train = about["places"].get("train", 0)
     if args["size"] == "mini":
         config.batch = max(8, min(128, train // 64 * 8))
         config.steps = min(2450, max(200, 30 * train // config.batch))
-    config.eval.splits = tuple(s for s in ("val", "test") if places.get(s, 0) > 1)
+    config.eval.splits = common.held_out(about)
     found = towers(about, args["size"])
     if args["tiny"]:
         common.shrink(config)
@@ -49,21 +48,6 @@ def get_config(arg: str = "") -> ConfigDict:
         found["coords"]["data"] |= {"time": True, "time_drop": 0.2}
     config.towers = choose(found, args["only"])
     return config.lock()
-
-
-def statistics(name: str) -> dict[str, Any]:
-    """What the dataset says of itself: statistics.json of its newest version."""
-    default = os.environ.get("XDG_CACHE_HOME", "~/.cache") + "/unigeo_jax"
-    folder = pathlib.Path(os.environ.get("UNIGEO_DATA_DIR") or default).expanduser()
-    found = sorted((folder / name).glob("[0-9]*/statistics.json")) if name else []
-    if not found:
-        there = sorted({p.parents[1].name for p in folder.glob("*/*/statistics.json")})
-        raise ValueError(
-            f"config argument data: got {name!r}; allowed: a dataset of"
-            f" launch/make_dataset.py in {folder} (--data_dir), now:"
-            f" {', '.join(there) or 'none'}"
-        )
-    return json.loads(found[-1].read_text("utf-8"))
 
 
 def years(about: dict[str, Any]) -> tuple[float, float]:
@@ -117,6 +101,9 @@ def towers(about: dict[str, Any], size: str, width: int = 128) -> dict:
             found[name] = mobclip.poi(width // 2 if mini else 256)
         elif kind == "demographics":
             found[name] = mobclip.demographics(field["width"])
+        elif kind == "vector":
+            of = {"field": name, "width": field["width"]}
+            found[name] = common.tower(of, {"hidden": 0}, module="vector")
         elif kind == "mobility":
             found[name] = mobclip.mobility()
     found["coords"] = base["coords"]

@@ -14,9 +14,10 @@ python launch/convert.py --from=geobench --source=DIR/m-TASK --out=DIR [--positi
 then python launch/make_dataset.py --places=DIR/places.parquet --out=... --name=...
     [--raster s2=column:s2] [--split=column]
 
-Archives cannot write outside of --out, and an image of more than 64 million pixels is
-refused by its header. What was refused is in DIR/report.json, with the number of the
-sample. Exit codes: 0 done, 1 error, 2 usage, 3 too many bad samples.
+Archives cannot write outside of --out, one that unpacks to over 200 times its size is
+refused, and so is an image of more than 64 million pixels, by its header. What was
+refused is in DIR/report.json, with the number of the sample. Exit codes: 0 done, 1
+error, 2 usage, 3 too many bad samples.
 """
 
 import pathlib

@@ -5,17 +5,20 @@
 python launch/embed.py --model=NAME --input=places.{csv,parquet,geojson,gpkg,fgb,shp}
     --output=out.parquet [--lat=lat] [--lon=lon] [--time=time] [--points=64]
 python launch/embed.py --model=NAME --bbox=5,45,11,48 --h3=6 --output=out.parquet
-python launch/embed.py --model=NAME --bbox=5,45,11,48 --cell_deg=.01 --output=out.tif
+python launch/embed.py --model=NAME --bbox=5,45,11,48 --cell_deg=.01
+    --output=out.{tif,zarr}
 
 Tables need columns lat and lon; geometries (points, polygons: the mean over --points
 places of their area) may have any CRS and need the extra `geo`. A model that was
 trained with times reads the column time where there is one; else, and in boxes, the
 time is unknown. All columns stay; `embedding` is added, and `geometry` (WGS 84) where
 there was none. GeoParquet keeps CRS, model id, version and hash in its metadata,
-GeoTIFF in its tags. Memory does not grow with the table. The same command resumes:
-finished parts lie in OUTPUT.parts, and OUTPUT appears whole, at the end.
---dtype=float32|float16|int8 (round(127 z), for unit vectors), --rows=65536 a part. Exit
-codes: 0 done, 1 error, 2 usage.
+GeoTIFF in its tags, Zarr in its attributes. Memory does not grow with the table. The
+same command resumes: finished parts lie in OUTPUT.parts, and OUTPUT appears whole, at
+the end.
+--dtype=float32|float16|int8 (z = int8_scale * value / 127, where the metadata say
+int8_scale: 1 for unit vectors), --rows=65536 a part. Exit codes: 0 done, 1 error, 2
+usage.
 """
 
 import pathlib
@@ -31,8 +34,10 @@ MODEL = flags.DEFINE_string("model", None, "Folder or name of a model.", require
 INPUT = flags.DEFINE_string("input", None, "Table or vector file.")
 BBOX = flags.DEFINE_list("bbox", None, "west,south,east,north, degrees.")
 H3 = flags.DEFINE_integer("h3", None, "With --bbox: cells of this resolution.")
-CELL_DEG = flags.DEFINE_float("cell_deg", None, "With --bbox: a GeoTIFF's pixel.")
-OUTPUT = flags.DEFINE_string("output", None, "GeoParquet or GeoTIFF.", required=True)
+CELL_DEG = flags.DEFINE_float("cell_deg", None, "With --bbox: side of a pixel.")
+OUTPUT = flags.DEFINE_string(
+    "output", None, "GeoParquet, GeoTIFF or Zarr.", required=True
+)
 LAT = flags.DEFINE_string("lat", "lat", "Column of latitudes, degrees, WGS 84.")
 LON = flags.DEFINE_string("lon", "lon", "Column of longitudes.")
 TIME = flags.DEFINE_string(
@@ -68,9 +73,7 @@ def run() -> int:
         source, enc = pathlib.Path(INPUT.value), unigeo_jax.load(MODEL.value)
         how |= {"columns": (LAT.value, LON.value), "points": POINTS.value}
         return embed_table.run(enc, source, output, time=TIME.value, **how)
-    west, south, east, north = (float(x) for x in BBOX.value or ())
-    box = (west, south, east, north)
-    grids.check(box)
+    box = grids.parse(BBOX.value or [])
     enc = unigeo_jax.load(MODEL.value)
     if H3.value is not None:
         return grids.cells(enc, box, H3.value, output, **how)

@@ -10,8 +10,9 @@ hash each, and predictions/, one Parquet file a task with every out-of-fold pred
 results.json: {"retrieval": {split: as in eval/<step>.json, with every subset of
 modalities as a query}, "geolocation": {split: {query: ...}}, "downstream": {task:
 {"random"|"blocked"|"region-<column>": {encoder: {"score", "std", "metric", "n",
-...}}}}, "tasks", "folds", "efficiency", "run"}. unigeo_jax/evals/downstream.py says
-what an entry holds. Scores whose label the encoder's inputs reveal are marked: `leak`.
+...}}}}, "tasks", "folds", "efficiency", "cautions" (what must be said of the inputs),
+"run"}. unigeo_jax/evals/downstream.py says what an entry holds. Scores whose label the
+encoder's inputs reveal are marked: `leak`.
 Of a run with times, probes and geolocation take coordinates of an unknown time.
 Of a run with a mobility graph, labels at its nodes are also read from the mobility
 tower and from the mean of all towers, with mobility and without.
@@ -97,9 +98,11 @@ class Run:
 
     def __init__(self, folder: pathlib.Path, data_dir: pathlib.Path) -> None:
         from unigeo_jax import galleries, sharding, trained, workdir
+        from unigeo_jax.data.datasets import us_flows
 
         self.about = workdir.read_about(folder)
         self.config = self.about["config"]
+        self.cautions = us_flows.cautions(self.config)
         towers = list(self.config.towers)
         if not {"coords", "mobility"} & {*towers}:
             raise ValueError(
@@ -192,7 +195,7 @@ def look(run: Run, galleries: dict, data_dir: pathlib.Path) -> list[str]:
     row_n = panels.rows_of(places.lat, places.lon, index["lat"], index["lon"])
 
     def record(row: int) -> tuple:
-        found = source[row_n[row]]
+        found = next(datasets.readable(source, [row_n[row]]), {})
         return found.get("aerial"), found.get("text") or ""
 
     return panels.neighbours(places.z, places.here, places.lat, places.lon, record)
@@ -209,10 +212,12 @@ def encoders(run: Run, tasks: list, data_dir: pathlib.Path) -> list:
     from unigeo_jax.data import datasets
     from unigeo_jax.evals import baselines, entries, peers
 
-    _, index = datasets.load(run.config.data.name, run.config.data.split, data_dir)
+    data, places = run.config.data, None
+    if data.name:  # an imported student's training places are unknown
+        _, index = datasets.load(data.name, data.split, data_dir)
+        places = index["lat"], index["lon"]
     towers = run.config.get("taught_by") or run.config.towers
     saw = tuple(sorted({r for name in towers for r in REVEALS.get(name, ())}))
-    places = index["lat"], index["lon"]
     found, forms = [], {}
     if "coords" in run.config.towers:
         ours, fresh = run.embed_coords(run.params), run.embed_coords(run.untrained)
@@ -237,6 +242,7 @@ def at_nodes(run: Run, tasks: list, saw: tuple, data_dir: pathlib.Path) -> list:
 
     Beside them, on us_places, what the towers were given, not encoded.
     """
+    from unigeo_jax.data.datasets import us_flows
     from unigeo_jax.evals import nodes
 
     name = run.config.data.name
@@ -245,7 +251,8 @@ def at_nodes(run: Run, tasks: list, saw: tuple, data_dir: pathlib.Path) -> list:
     covered = nodes.covers(*nodes.located(name, data_dir))
     if not any(covered(task.lat, task.lon) for task in tasks):
         return []
-    found = nodes.encoders(nodes.join(run.places().values()), saw=saw)
+    mark = us_flows.mark(run.config)
+    found = nodes.encoders(nodes.join(run.places().values()), saw=saw, mark=mark)
     found = [encoder for encoder in found if encoder.name != "coords"]
     if name.split("/")[0] == "us_places":
         found += nodes.raw(name, data_dir)
@@ -305,7 +312,7 @@ def evaluate(folder: pathlib.Path, data_dir: pathlib.Path, out: pathlib.Path) ->
             report=say,
         ),
     )
-    results |= about
+    results |= about | {"cautions": run.cautions}
     results["run"] = {
         "command": " ".join(["python", "launch/evaluate.py", *sys.argv[1:]]),
         "workdir": str(folder),

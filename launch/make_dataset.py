@@ -9,12 +9,19 @@ python launch/train.py --config=configs/own.py:data=NAME --data_dir=DIR
 Columns of the table: lat, lon (degrees, WGS 84), or GeoParquet points; where there
 are such: id, cell, split, region, time (ISO 8601), text, poi (a line each: kind, name,
 km, parted by tabs), aerial and street (paths of images; in CSV several parted by
-semicolons), node (number in --edges), demographics (a list), columns named by
---demographics. A raster named aerial, night or dsm (heights in metres) feeds the tower
-of that name; any other name is a tower of bands. --raster NAME=column:COLUMN cuts each
-place out of a GeoTIFF of its own, whose path the table names (launch/convert.py). What
-is wrong with a row is in report.txt, with its number; such rows are dropped or masked
-within --max_bad. Table, images and rasters may lie behind addresses (s3://, https://).
+semicolons), node (an id), demographics (a list), columns of numbers named by
+--demographics, and of lists of numbers, vectors of any model, by --vectors. A raster
+named aerial, night or dsm (heights in metres) feeds the tower of that name; any other
+name is a tower of bands. --raster NAME=column:COLUMN cuts each place out of a GeoTIFF
+of its own, whose path the table names (launch/convert.py). What is wrong with a row is
+in report.txt, with its number; such rows are dropped or masked within --max_bad. Table,
+images and rasters may lie behind addresses (s3://, https://).
+
+--edges=flows.{csv,parquet} makes a graph of flows for the mobility tower: columns
+origin, destination, weight and, if there is one, kind. Origins and destinations are ids
+of the column node: numbers, texts or, with --h3_nodes, H3 cells of any resolution, for
+which lat and lon may be missing. Flows given twice add up; an unknown node and a weight
+that is negative or missing are errors that name the row; nodes without flows stay.
 
 Killed, the same command goes on where it was. Exit codes: 0 done, 1 error, 2 usage,
 3 too many bad rows.
@@ -49,7 +56,9 @@ VIEWS = flags.DEFINE_integer("views", 3, "Street photos a place, at most.", 1)
 PHOTOS = flags.DEFINE_string("photos", "", "Folder of photos with EXIF positions.")
 PHOTO_TABLE = flags.DEFINE_string("photo_table", "", "Table: lat, lon, street (path).")
 PHOTO_M = flags.DEFINE_float("photo_m", 50.0, "How far a photo may be.", 0.0)
-EDGES = flags.DEFINE_string("edges", "", "Parquet: origin, destination, weight.")
+VECTORS = flags.DEFINE_list("vectors", [], "Columns of lists of numbers.")
+EDGES = flags.DEFINE_string("edges", "", "Table: origin, destination, weight, kind.")
+H3_NODES = flags.DEFINE_bool("h3_nodes", False, "The column node holds H3 cells.")
 SPLIT = flags.DEFINE_string(
     "split",
     "blocked:0.1",
@@ -150,6 +159,7 @@ def options():
     return places.Options(
         sources=tuple(sources),
         demographics=tuple(DEMOGRAPHICS.value),
+        **{"vectors": tuple(VECTORS.value), "h3_nodes": H3_NODES.value},
         **{"text": TEXT.value, "images": IMAGES.value, "photos": PHOTOS.value},
         **{"aerial_px": AERIAL_PX.value, "views": VIEWS.value},
         street_px=(int(height), int(width)),

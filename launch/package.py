@@ -9,8 +9,12 @@ same command resumes. What is in the package is made by three commands:
 
 python launch/package.py --out=runs/packaged
 python launch/evaluate.py --workdir=runs/packaged --peers=geoclip --splits=blocked
+    --tasks=tasks
 python launch/export.py --workdir=runs/packaged --out=unigeo_jax/models/earth
     --name=earth --format=jax,safetensors --licence=apache-2.0
+
+`tasks` is a folder of labels as `--tasks` takes them (README.md): here houses of
+California, weather stations and Chinese counties. Without it the card has the others.
 
 Exit codes: as in launch/train.py.
 """

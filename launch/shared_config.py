@@ -9,6 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs import common
+from unigeo_jax import jsons
 
 MAX_BYTES = 1_000_000
 FREE = ("name", "towers")  # keys with a form of their own
@@ -28,8 +29,8 @@ def read(path: pathlib.Path) -> ConfigDict:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"more than {MAX_BYTES} bytes")
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as error:
+        found = jsons.read(path)
+    except (ValueError, OSError) as error:
         raise ValueError(f"--config_json {path}: {error}") from error
     if isinstance(found, dict) and isinstance(found.get("config"), dict):
         found = found["config"]

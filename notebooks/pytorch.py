@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """An exported coordinate encoder as a frozen PyTorch module, for TorchGeo and others.
 
-It runs MODEL/coords.onnx (`launch/export.py --format=onnx`) and needs torch, numpy and
-onnxruntime; jax and unigeo_jax are not needed.
+It runs MODEL/coords.onnx and needs torch, numpy and onnxruntime; jax and unigeo_jax are
+needed only once, to write that file, of a run of your own or of the encoder in the
+package: python launch/export.py --model=earth --out=MODEL --format=onnx
 
     encoder = LocationEncoder("MODEL/coords.onnx")
     head = torch.nn.Linear(encoder.dim, 1)

@@ -10,8 +10,9 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 ).strip()
 
-# Threads of BLAS cost many times what they save where other work shares the cores.
-os.environ["OPENBLAS_NUM_THREADS"] = "1"
+# Threads of BLAS and OpenMP (LightGBM) cost many times what they save where other work
+# shares the cores.
+os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
 
 from pathlib import Path
 

@@ -12,8 +12,8 @@ import numpy as np
 class FakeStorage:
     """Pickles as a persistent id, as a storage of PyTorch does."""
 
-    def __init__(self, key, count):
-        self.identity = ("storage", Name("torch", "FloatStorage"), key, "cpu", count)
+    def __init__(self, key, count, kind):
+        self.identity = ("storage", Name("torch", kind), key, "cpu", count)
 
 
 class Name:
@@ -51,17 +51,28 @@ REBUILD = Name("torch._utils", "_rebuild_tensor_v2")
 ORDERED = Call(Name("collections", "OrderedDict"))
 
 
-def tensor(key, storage, shape, strides, offset=0):
-    arguments = (FakeStorage(key, storage), offset, shape, strides, False, ORDERED)
-    return Call(REBUILD, *arguments)
+def tensor(key, count, shape, strides, offset=0, kind="FloatStorage"):
+    storage = FakeStorage(key, count, kind)
+    return Call(REBUILD, storage, offset, shape, strides, False, ORDERED)
 
 
-def write_pth(path, state, storages, byteorder=b"little"):
+def write_pth(path, state, storages, byteorder=b"little", dtype="<f4"):
     stream = io.BytesIO()
     Writer(stream, 2).dump(state)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("name/data.pkl", stream.getvalue())
         archive.writestr("name/byteorder", byteorder)
         for key, values in storages.items():
-            archive.writestr(f"name/data/{key}", np.asarray(values, "<f4").tobytes())
+            archive.writestr(f"name/data/{key}", np.asarray(values, dtype).tobytes())
     return path
+
+
+def write_doubles(path, arrays, key):
+    """Writes {key: arrays by name}, each a DoubleStorage, as MobCLIP's release."""
+    state, storages = {}, {}
+    for number, (name, array) in enumerate(arrays.items()):
+        storages[str(number)] = array = np.ascontiguousarray(array, np.float64)
+        strides = tuple(stride // array.itemsize for stride in array.strides)
+        about = (str(number), array.size, array.shape, strides)
+        state[name] = tensor(*about, kind="DoubleStorage")
+    return write_pth(path, {key: state}, storages, dtype="<f8")

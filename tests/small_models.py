@@ -13,6 +13,8 @@ import safetensors.numpy
 from unigeo_jax import bundles, export
 from unigeo_jax.modalities import student
 
+CARDS = ("README", "config")
+
 
 def program(net: Any, variables: Any) -> tuple[dict[str, Any], bytes]:
     """Weights of an encoder of coordinates by name, and the program that takes them."""
@@ -45,3 +47,20 @@ def write(folder: pathlib.Path, dim: int = 8) -> pathlib.Path:
     }
     (folder / "config.json").write_text(json.dumps(about))
     return folder
+
+
+def weigh(folder: pathlib.Path, arrays: dict[str, Any]) -> None:
+    """Give a model other weights."""
+    safetensors.numpy.save_file(arrays, folder / export.WEIGHTS)
+    about = json.loads((folder / "config.json").read_text())
+    about["towers"]["coords"]["weights"] = sorted(arrays)
+    rewrite(folder, about)
+
+
+def rewrite(folder: pathlib.Path, about: dict[str, Any]) -> None:
+    """Give a model another config.json, with the hashes of its files as they are."""
+    files = export.hashes(folder)
+    about["files"] = {
+        k: v for k, v in files.items() if k.partition(".")[0] not in CARDS
+    }
+    (folder / "config.json").write_text(json.dumps(about))

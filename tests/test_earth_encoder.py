@@ -11,8 +11,18 @@ import pytest
 
 import unigeo_jax
 from configs import packaged
-from unigeo_jax import earth_encoder, tasks, trained
+from tests import test_export
+from unigeo_jax import (
+    bundles,
+    earth_encoder,
+    embed_table,
+    export,
+    reexport,
+    tasks,
+    trained,
+)
 from unigeo_jax.data.datasets import earth_crops
+from unigeo_jax.modalities import atlas
 
 MODEL = pathlib.Path(unigeo_jax.__file__).parent / "models" / "earth"
 
@@ -56,6 +66,17 @@ def test_its_parts_have_the_variances_that_were_asked_for(making):
     assert z_nd.var(0).sum() / made.config.dim == pytest.approx(3.0, rel=0.3)
     assert z_nd.std(0).max() < 4 * z_nd.std(0).min()
     assert abs(z_nd.mean(0)).max() < 0.5 * z_nd.std(0).max()
+
+
+def test_its_places_are_those_it_was_made_over(making, tmp_path):
+    made = packaged.get_config("tiny")
+    about = export.run(making[0], tmp_path / "model", ("jax",), tmp_path)
+    assert about["step"] == made.steps
+    enc = unigeo_jax.load(tmp_path / "model")
+    lat, lon = earth_encoder.draw_points(made.points, made.seed)[:9].T
+    found = enc.explain(lat=lat, lon=lon, k=1)
+    np.testing.assert_array_equal(found["row"][:, 0], np.arange(9))
+    assert enc.supported(lat=lat, lon=lon).all()
 
 
 def test_points_are_on_the_earth_and_the_same_each_time():
@@ -102,3 +123,61 @@ def test_the_packaged_encoder_loads_and_is_small():
     assert np.linalg.norm(towns[0] - towns[1]) < np.linalg.norm(towns[0] - towns[2])
     about = json.loads((MODEL / "config.json").read_text())
     assert "geoclip" in about["training"]["taught_by"]
+
+
+@pytest.fixture(scope="module")
+def known():
+    """Places, float64 (100,000, 2), and what the Flax module makes of them.
+
+    Poles, the date line, a thousand places drawn over the sphere; then all anew, moved.
+    """
+    about = bundles.read_config(MODEL)
+    params: dict = {}
+    for name, value in bundles.read_safetensors(MODEL / "model.safetensors").items():
+        _, _, *layer, leaf = name.split(".")
+        (params.setdefault(layer[0], {}) if layer else params)[leaf] = value
+    net = atlas.Encoder(about["dim"], **about["training"]["towers"]["coords"]["net"])
+    lat, lon = test_export.points(1000)
+    latlon = np.tile(np.stack([lat, lon], 1), (100, 1))
+    latlon[1000:, 0] *= np.linspace(0, 1, 99_000)
+    embed = jax.jit(lambda x: net.apply({"params": params}, x))
+    with jax.default_matmul_precision("highest"):
+        parts = np.split(latlon.astype(np.float32), 10)
+        return latlon, np.concatenate([embed(x) for x in parts])
+
+
+def same(runs, want):
+    """To 1e-5 of the deviation of all numbers, which is 1.6 over the sphere."""
+    assert 1 < want.std() < 3
+    for z in runs:
+        np.testing.assert_allclose(z, want[: len(z)], rtol=0, atol=1e-5 * want.std())
+
+
+@pytest.mark.slow
+def test_a_process_with_jax_and_numpy_alone_gives_the_vectors_of_flax(known, tmp_path):
+    same(test_export.alone(test_export.ALONE, "earth", known[0], tmp_path), known[1])
+
+
+@pytest.mark.slow
+def test_its_onnx_file_gives_them_to_onnxruntime_and_numpy_alone(known, tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    reexport.run("earth", tmp_path / "out", ["onnx"])
+    path = tmp_path / "out" / "coords.onnx"
+    assert path.stat().st_size < 20_000_000
+    script = test_export.ALONE_ONNX
+    same(test_export.alone(script, path, known[0], tmp_path), known[1])
+
+
+def test_a_byte_a_number_is_off_by_half_a_step_at_most(known):
+    enc = unigeo_jax.load("earth")
+    told = enc._about.pop("int8_scale")  # as in a model that does not say it
+    assert 4 < enc.int8_scale == told
+    job = {"dtype": "int8", "int8_scale": enc.int8_scale}
+    want = known[1][:1000]
+    z = embed_table.stored(want, job).astype(np.float32) * enc.int8_scale / 127
+    assert abs(z - want).max() < enc.int8_scale / 254 * 1.001
+    # Of the deviation of all numbers: 0.022. Cosines with the true vector: > 0.999.
+    assert np.sqrt(np.square(z - want).mean()) < 0.03 * want.std()
+    lengths = np.linalg.norm(z, axis=1) * np.linalg.norm(want, axis=1)
+    assert ((z * want).sum(1) / lengths).min() > 0.999

@@ -3,6 +3,9 @@
 """Vector files in any CRS, polygons, cells and rasters: in, with vectors out."""
 
 import json
+import signal
+import subprocess
+import sys
 
 import h3
 import numpy as np
@@ -143,14 +146,107 @@ def test_a_raster_holds_the_vectors_of_its_pixels_centres(tmp_path, dtype):
     with rasterio.open(out) as file:
         values, (step, _, west, _, down, north, *_) = file.read(), file.transform
         assert file.crs.to_epsg() == 4326
-        assert json.loads(file.tags()["unigeo_jax"])["sha256"] == "aa"
+        job = json.loads(file.tags()["unigeo_jax"])
+        assert job["sha256"] == "aa"
+        assert file.scales[0] == (1.0 if dtype == "float32" else 1 / 127)
     assert (step, west, down, north) == (0.5, 178.0, -0.5, 1.0)
     lat, lon = north + 4.5 * down, west + 5.5 * step
-    want = embed_table.stored(Encoder().embed(lat=[lat], lon=[lon]), dtype)[0]
+    want = embed_table.stored(Encoder().embed(lat=[lat], lon=[lon]), job)[0]
     np.testing.assert_array_equal(values[:, 4, 5], want)
     assert not list(tmp_path.glob("*part*"))
     with pytest.raises(ValueError, match="another model"):
         grids.raster(Encoder("bb"), box, 0.5, out, dtype, rows=12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+def test_a_zarr_store_holds_them_in_chunks_and_says_whose_they_are(tmp_path, dtype):
+    zarr = pytest.importorskip("zarr")
+    out, box = tmp_path / "out.zarr", (178.0, -2.0, -179.0, 1.0)
+    with pytest.raises(KeyboardInterrupt):
+        grids.raster(Encoder(fail_at=3), box, 0.5, out, dtype, rows=12)
+    assert not out.exists()
+    again = Encoder()
+    assert grids.raster(again, box, 0.5, out, dtype, rows=12) == 36
+    assert again.calls == 1
+    root = zarr.open_group(out, mode="r")
+    array, lat, lon = root["embedding"], root["lat"][:], root["lon"][:]
+    assert (array.shape, array.chunks, array.dtype) == ((6, 6, 4), (2, 6, 4), dtype)
+    assert array.metadata.dimension_names == ("lat", "lon", "number")
+    for attrs in (root.attrs, array.attrs):
+        assert attrs["crs"] == "EPSG:4326"
+        assert attrs["transform"] == [0.5, 0.0, 178.0, 0.0, -0.5, 1.0]
+        job = attrs["unigeo_jax"]
+        assert (job["model_id"], job["package_version"], job["sha256"]) == (
+            *("m", "1", "aa"),
+        )
+    np.testing.assert_array_equal(lat, 1 - 0.5 * (np.arange(6) + 0.5))
+    np.testing.assert_array_equal(lon, 178 + 0.5 * (np.arange(6) + 0.5))
+    z_nd = Encoder().embed(lat=np.repeat(lat, 6), lon=np.tile(lon, 6))
+    want = embed_table.stored(z_nd, job).reshape(6, 6, 4)
+    np.testing.assert_array_equal(array[:], want)
+    assert array.attrs.get("scale_factor") == (1 / 127 if dtype == "int8" else None)
+    assert [p.name for p in tmp_path.iterdir()] == ["out.zarr"]
+    with pytest.raises(ValueError, match="another model"):
+        grids.raster(Encoder("bb"), box, 0.5, out, dtype, rows=12)
+    assert grids.raster(Encoder(fail_at=1), box, 0.5, out, dtype, rows=12) == 36
+
+
+KILLED = """
+import os, pathlib, signal, sys
+import zarr
+from tests import test_embed_table
+from unigeo_jax import grids
+
+calls, whole = 0, zarr.Array.__setitem__
+def mortal(self, at, value):
+    global calls
+    calls += self.name == "/embedding"
+    if calls == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    whole(self, at, value)
+zarr.Array.__setitem__ = mortal
+out = pathlib.Path(sys.argv[1])
+grids.raster(test_embed_table.Encoder(), (0, 0, 4, 4), 0.5, out, rows=8)
+"""
+
+
+def test_a_kill_while_zarr_is_written_leaves_no_store(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    out, box = tmp_path / "out.zarr", (0, 0, 4, 4)
+    command = [sys.executable, "-c", KILLED, str(out)]
+    ran = subprocess.run(command, cwd=test_embed_table.ROOT, capture_output=True)
+    assert ran.returncode == -signal.SIGKILL, ran.stderr
+    left = sorted(p.name for p in tmp_path.iterdir())
+    assert left == [".out.zarr.part.zarr", "out.zarr.parts"]
+    again = Encoder()
+    assert grids.raster(again, box, 0.5, out, rows=8) == 64 and again.calls == 0
+    assert np.isfinite(zarr.open_group(out, mode="r")["embedding"][:]).all()
+    assert [p.name for p in tmp_path.iterdir()] == ["out.zarr"]
+
+
+def test_what_lies_there_and_is_no_store_is_left_alone(tmp_path):
+    pytest.importorskip("zarr")
+    (tmp_path / "out.zarr").mkdir()
+    (tmp_path / "out.zarr" / "mine").touch()
+    with pytest.raises(ValueError, match="is there already"):
+        grids.raster(Encoder(), (0, 0, 4, 4), 0.5, tmp_path / "out.zarr")
+    assert (tmp_path / "out.zarr" / "mine").exists()
+
+
+def test_cells_are_listed_in_bounded_pieces_and_none_is_lost(monkeypatch):
+    box, resolution = (5.0, 40.0, 14.0, 47.0), 6
+    corners = [(40.0, 5.0), (40.0, 14.0), (47.0, 14.0), (47.0, 5.0)]
+    want = set(h3.polygon_to_cells(h3.LatLngPoly(corners), resolution))
+    monkeypatch.setattr(grids, "CELLS", 1000)
+    pieces = [batch["h3"].to_pylist() for batch in grids._cells(box, resolution)]
+    found = [name for piece in pieces for name in piece]
+    assert len(found) == len(want) > 10_000 and set(found) == want
+    assert max(map(len, pieces)) < 2 * grids.CELLS and len(pieces) > 10
+
+
+def test_the_finest_cells_of_a_large_box_come_at_once():
+    first = next(grids._cells((-10.0, 40.0, 30.0, 60.0), 15))
+    assert 1000 < len(first) < 2 * grids.CELLS
 
 
 def test_boxes_and_sizes_that_are_none_are_refused(tmp_path):
@@ -163,6 +259,8 @@ def test_boxes_and_sizes_that_are_none_are_refused(tmp_path):
         grids.raster(Encoder(), (0, 0, 5, 5), 0.3, out)
     with pytest.raises(ValueError, match="float32, int8"):
         grids.raster(Encoder(), (0, 0, 5, 5), 0.5, out, "float16")
+    with pytest.raises(ValueError, match=r"allowed: \.tif, \.tiff, \.zarr"):
+        grids.raster(Encoder(), (0, 0, 5, 5), 0.5, tmp_path / "out.parquet")
 
 
 def test_all_points_of_a_polygon_have_the_time_of_its_row(tmp_path):

@@ -3,7 +3,11 @@
 """Tables in, GeoParquet out: whole, resumable, of one model only."""
 
 import json
+import pathlib
+import signal
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +16,13 @@ import pytest
 
 from unigeo_jax import coordinates, embed_table
 
+ROOT = pathlib.Path(__file__).parents[1]
+
 
 class Encoder:
     """Stands in for a loaded model: four numbers a place, counted calls."""
+
+    int8_scale = 1.0
 
     def __init__(self, sha="aa", fail_at=None):
         self.info = {"model_id": "m", "package_version": "1", "sha256": sha, "dim": 4}
@@ -78,9 +86,28 @@ def test_small_types_stay_near(table, tmp_path, dtype, atol):
     np.testing.assert_allclose(z / (127 if dtype == "int8" else 1), want, atol=atol)
 
 
-def test_int8_refuses_what_it_cannot_hold():
-    with pytest.raises(ValueError, match=r"int8 is for numbers in \[-1, 1\].* 1\.5"):
-        embed_table.stored(np.array([[0.2, -1.5]]), "int8")
+class Long(Encoder):
+    """One whose vectors are three times as long, and so beyond its scale here."""
+
+    int8_scale = 2.0
+
+    def embed(self, *, lat, lon):
+        return 3 * super().embed(lat=lat, lon=lon)
+
+
+def test_int8_keeps_what_its_scale_holds_and_says_what_it_cuts(table, tmp_path):
+    out = tmp_path / "out.parquet"
+    with pytest.warns(
+        UserWarning, match=r"int8: \d+ of 100 numbers lie beyond \+-2\.0"
+    ):
+        embed_table.run(Long(), table, out, dtype="int8")
+    found = pq.read_table(out)
+    scale = json.loads(found.schema.metadata[b"unigeo_jax"])["int8_scale"]
+    z = np.stack(found["embedding"].to_numpy()).astype(np.float32) * scale / 127
+    want = Long().embed(lat=found["lat"].to_numpy(), lon=found["lon"].to_numpy())
+    np.testing.assert_allclose(z, want.clip(-2, 2), atol=scale / 254 + 1e-6)
+    with pytest.raises(ValueError, match=r"another model.*int8_scale"):
+        embed_table.run(Encoder(), table, out, dtype="int8")
 
 
 def test_an_interrupted_job_goes_on_and_equals_a_straight_one(table, tmp_path):
@@ -97,6 +124,62 @@ def test_an_interrupted_job_goes_on_and_equals_a_straight_one(table, tmp_path):
     assert pq.read_table(out).equals(pq.read_table(straight))
     with pytest.raises(ValueError, match=r"another model.*'bb'"):
         embed_table.run(Encoder("bb"), table, out, rows=10)
+
+
+KILLED = """
+import os, pathlib, signal, sys
+import numpy as np
+from unigeo_jax import embed_table
+
+class Encoder:
+    int8_scale = 1.0
+    info = {"model_id": "m", "package_version": "1", "sha256": "aa", "dim": 4}
+    def embed(self, *, lat, lon):
+        return np.stack([lat, lon, lat, lon], 1).astype(np.float32) / 180
+
+calls, at = 0, int(sys.argv[3])
+def mortal(whole):
+    def call(*words, **named):
+        global calls
+        calls += 1
+        if calls == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return whole(*words, **named)
+    return call
+os.replace = mortal(os.replace)
+pathlib.Path.unlink, pathlib.Path.rmdir = map(
+    mortal, (pathlib.Path.unlink, pathlib.Path.rmdir))
+count = embed_table.run(Encoder(), *map(pathlib.Path, sys.argv[1:3]), rows=10)
+assert count == 25
+"""
+
+
+def test_a_kill_at_any_rename_or_removal_leaves_nothing_after_the_next_run(tmp_path):
+    """Three parts: five renames, then four files and a folder to remove."""
+    lat = np.linspace(-80, 80, 25)
+    pq.write_table(pa.table({"lat": lat, "lon": lat}), tmp_path / "in.parquet")
+    for at in (1, 4, 5, 6, 9, 10, 11):
+        folder = tmp_path / str(at)
+        folder.mkdir()
+        files = [tmp_path / "in.parquet", folder / "out.parquet"]
+        command = [sys.executable, "-c", KILLED, *map(str, files)]
+        codes = []
+        for last in (at, 0):
+            ran = subprocess.run([*command, str(last)], cwd=ROOT, capture_output=True)
+            codes.append(ran.returncode)
+        assert codes == [-signal.SIGKILL if at < 11 else 0, 0], (at, ran.stderr)
+        assert [p.name for p in folder.iterdir()] == ["out.parquet"], at
+        found = pq.read_table(folder / "out.parquet")["embedding"].to_pylist()
+        np.testing.assert_allclose(np.array(found)[:, 2] * 180, lat, rtol=1e-6)
+
+
+def test_the_parts_of_another_job_stay(table, tmp_path):
+    out = tmp_path / "out.parquet"
+    embed_table.run(Encoder(), table, out)
+    parts = tmp_path / "out.parquet.parts"
+    embed_table.claim(parts, {"model_id": "another"})
+    embed_table.run(Encoder(), table, out)
+    assert (parts / "job.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 """launch/evaluate.py on runs with a graph, without coordinates, and on students."""
 
 import functools
+import html
 import json
 from typing import Any
 
@@ -15,6 +16,7 @@ from configs import distill as distill_config
 from configs import mobclip
 from launch import evaluate
 from unigeo_jax import distill, train
+from unigeo_jax.data.datasets import us_flows
 from unigeo_jax.evals import baselines, nodes, report
 
 DATA = "us_places/tiny"
@@ -75,15 +77,25 @@ def config(*without):
 
 
 BASELINES = {"latlon", "harmonics10", "idw"}
-TOWERS = {"mobility", "all towers", "all but mobility"}
-RAW = {"raw figures", "raw flows", "raw figures and flows"}
+FLOWS = {"mobility (modelled)", "raw flows (modelled)"}
+TOWERS = {"mobility (modelled)", "all towers", "all but mobility"}
+RAW = {"raw figures", "raw flows (modelled)", "raw figures, flows (modelled)"}
 
 
-def test_a_run_with_a_graph_is_judged_at_its_nodes_too(teacher, judge):
+def test_a_run_with_a_graph_is_judged_at_its_nodes_too(
+    teacher, judge, tmp_path, capsys
+):
     results = judge(teacher)
+    # That flows are modelled is said where they show: data, page, print.
+    said = [us_flows.MODELLED, us_flows.SHARED_OUT]
+    assert results["cautions"] == said
+    page = html.unescape((tmp_path / "out" / "report.html").read_text())
+    assert all(words in page for words in (*said, *FLOWS))
+    printed = capsys.readouterr().out
+    assert all(words in printed for words in said)
     found = results["downstream"]["at_nodes"]["random"]
     assert BASELINES | TOWERS | RAW | {"coords", "untrained"} <= found.keys()
-    for name in (*TOWERS, "raw flows"):
+    for name in TOWERS | FLOWS:
         assert np.isfinite(found[name]["score"])
         assert found[name]["leak"] == ["mobility"]
     elsewhere = results["downstream"]["between"]["random"]
@@ -95,9 +107,10 @@ def test_a_run_with_a_graph_is_judged_at_its_nodes_too(teacher, judge):
 
 
 def test_a_run_without_coordinates_is_judged_where_its_nodes_are(
-    judge, tmp_path, data_dir
+    judge, tmp_path, data_dir, capsys
 ):
     train.fit(config("coords"), tmp_path / "run", data_dir)
+    assert capsys.readouterr().out.count(us_flows.MODELLED) == 1
     results = judge(tmp_path / "run")
     assert list(results["downstream"]) == ["at_nodes"]
     found = results["downstream"]["at_nodes"]["random"]

@@ -32,18 +32,19 @@ ARROWS: dict[str, set[str]] = {
     "metrics": {"types"},
     "seams": set(),
     "extras": set(),
+    "jsons": set(),
     "outside": set(),
-    "checkpoint": {"seams", "sharding", "types"},
+    "checkpoint": {"jsons", "seams", "sharding", "types"},
     "goodput": set(),
     "skips": {"types"},
-    "workdir": {"types"},
+    "workdir": {"jsons", "types"},
     "host": set(),
     "watchdog": {"types"},
     "coordinates": set(),
-    "data": {"coordinates", "extras", "modalities", "outside", "types"},
+    "data": {"coordinates", "extras", "jsons", "modalities", "outside", "types"},
     "pth": set(),
-    "evals": {"data", "extras", "nn", "pth", "types"},
-    "siglip": {"model", "modalities", "nn", "checkpoint", "types"},
+    "evals": {"data", "extras", "jsons", "nn", "pth", "types"},
+    "siglip": {"model", "modalities", "nn", "checkpoint", "jsons", "types"},
     "galleries": {"tasks", "data", "sharding", "types"},
     "stopping": {"tasks", "data", "sharding", "types"},
     "train": {
@@ -68,12 +69,13 @@ ARROWS: dict[str, set[str]] = {
     "aot": {"train", "checkpoint", "modalities", "data", "sharding", "types"},
     # Only infer.py's raw texts and pictures need inputs.py, which needs Flax.
     "inputs": {"modalities"},
-    "bundles": set(),
-    "infer": {"bundles", "coordinates", "inputs", "nn"},
-    "cards": set(),
+    "bundles": {"jsons"},
+    "indices": set(),
+    "infer": {"bundles", "coordinates", "indices", "inputs", "nn"},
+    "cards": {"data"},
     "embed_table": {"geometries", "outside"},
     "explore": {"evals"},
-    "geometries": {"extras", "outside"},
+    "geometries": {"extras", "jsons", "outside"},
     "grids": {"embed_table", "extras"},
     "geo_embedder": set(),
     "onnx_graph": {"extras"},
@@ -82,6 +84,7 @@ ARROWS: dict[str, set[str]] = {
         *("trained", "modalities", "nn", "data", "workdir", "bundles"),
         *("cards", "domains", "fidelity", "onnx_graph", "types"),
     },
+    "reexport": {"export", "bundles", "cards", "modalities", "workdir"},
     "surrogate": {"trained", "pth", "workdir"},
     "fidelity": {"data"},
     "domains": {"fidelity", "data"},
@@ -100,7 +103,7 @@ FILES_ALLOWED = {
     }
 }
 # The path from coordinates to vectors stays light: what users without a GPU install.
-LIGHT = ("__init__", "bundles", "coordinates", "infer")
+LIGHT = ("__init__", "bundles", "coordinates", "indices", "infer", "jsons")
 INFER_THIRD_PARTY = {"jax", "numpy", "flatbuffers"}
 BANNED = {"tensorflow", "pickle", "cPickle", "dill", "joblib", "cloudpickle", "shelve"}
 MAX_FILE_LINES = 380

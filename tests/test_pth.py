@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from tests.pth_files import ORDERED, Call, Name, tensor, write_pth
+from tests.pth_files import ORDERED, Call, Name, tensor, write_doubles, write_pth
 from unigeo_jax import pth
 
 
@@ -27,6 +27,17 @@ def test_tensors_views_and_strides_are_read(tmp_path):
     assert got["scalar"] == 7
 
 
+def test_float64_keeps_every_bit(tmp_path):
+    rng = np.random.default_rng(0)
+    wanted = {"weight": rng.normal(size=(3, 4)), "bias": rng.normal(size=3)}
+    got = pth.read(write_doubles(tmp_path / "a.pth", wanted, "model"), "model")
+    assert list(got) == list(wanted)
+    for name, array in wanted.items():
+        assert got[name].dtype == np.float64
+        assert not np.array_equal(array, np.float32(array))
+        np.testing.assert_array_equal(got[name], array)
+
+
 @pytest.mark.parametrize(
     ("state", "word"),
     [
@@ -37,6 +48,8 @@ def test_tensors_views_and_strides_are_read(tmp_path):
         ({"a": tensor("0", 2, (2,), (-1,))}, "beyond its storage"),
         ({"a": tensor("../x", 2, (2,), (1,))}, "refused"),
         ({"a": tensor("5", 2, (2,), (1,))}, "no readable"),
+        ({"a": tensor("0", 2, (2,), (1,), kind="DoubleStorage")}, "no readable"),
+        ({"a": tensor("0", 2, (2,), (1,), kind="BoolStorage")}, "BoolStorage"),
         ({"a": 3}, "dictionary of tensors"),
         (("a",), "dictionary of tensors"),
         ({"a": {1, 2}}, "refused"),
@@ -51,6 +64,14 @@ def test_a_file_that_asks_for_anything_else_is_refused(
         pth.read(path)
     assert word in str(error.value)
     assert not pathlib.Path("hacked").exists()
+
+
+def test_a_tensor_that_is_not_finite_is_refused_by_name(tmp_path):
+    state = {"good": tensor("0", 2, (2,), (1,)), "bad": tensor("1", 2, (2,), (1,))}
+    for value in (float("nan"), float("-inf")):
+        path = write_pth(tmp_path / "w.pth", state, {"0": [1, 2], "1": [1, value]})
+        with pytest.raises(ValueError, match=r"w\.pth: bad: holds NaN or Inf"):
+            pth.read(path)
 
 
 def test_what_is_no_such_file_is_refused(tmp_path):

@@ -3,14 +3,17 @@
 """The layout of MobCLIP's released surrogate gives the numbers of float64 numpy."""
 
 import itertools
+import json
+import warnings
 
 import jax
 import numpy as np
 import pytest
 
 from configs import distill as student
-from tests.pth_files import tensor, write_pth
-from unigeo_jax import distill, surrogate, trained
+from launch import evaluate
+from tests.pth_files import tensor, write_doubles, write_pth
+from unigeo_jax import cards, distill, export, infer, surrogate, trained
 from unigeo_jax.nn import harmonics
 
 SIZES = [1024, *[512] * 8, 128]
@@ -44,19 +47,35 @@ def test_harmonics_of_the_release_have_its_published_first_numbers():
     assert first[2] == pytest.approx(1.534990, abs=1e-6)  # cos(lat + 90) = 1
 
 
-def test_a_file_of_torch_becomes_a_student_of_the_same_numbers(tmp_path):
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory):
+    """A workdir of a file like the release's, in float64, and what the file holds."""
+    folder, state = tmp_path_factory.mktemp("surrogate"), weights()
+    path = write_doubles(folder / "surrogate.pth", state, "model_state_dict")
+    surrogate.write_workdir(path, folder / "run", student.get_config())
+    return folder / "run", state
+
+
+def test_a_file_of_torch_is_read_as_ours_is(tmp_path):
     torch = pytest.importorskip("torch")
     state = weights()
     tensors = {name: torch.tensor(value) for name, value in state.items()}
     saved = {"epoch": 3, "model_state_dict": tensors}
-    torch.save(saved, tmp_path / "surrogate.pth")
-    params = surrogate.read(tmp_path / "surrogate.pth")
-    count = sum(x.size for x in jax.tree.leaves(params))
-    assert count == 2_429_056
-    out = tmp_path / "run"
-    surrogate.write_workdir(tmp_path / "surrogate.pth", out, student.get_config())
+    torch.save(saved, tmp_path / "torch.pth")
+    ours = write_doubles(tmp_path / "ours.pth", state, "model_state_dict")
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        surrogate.read(tmp_path / "torch.pth"),
+        surrogate.read(ours),
+    )
+
+
+def test_a_file_becomes_a_student_of_the_same_numbers(imported):
+    out, state = imported
     config, stored, step = trained.restore(out)[:3]
     assert (step, config.dim) == (0, 128)
+    layers = {k: v for k, v in stored["coords"].items() if isinstance(v, dict)}
+    assert sum(x.size for x in jax.tree.leaves(layers)) == 2_429_056
     np.testing.assert_array_equal(
         stored["coords"]["hidden_1"]["kernel"],
         state["network.2.weight"].T.astype(np.float32),
@@ -64,11 +83,47 @@ def test_a_file_of_torch_becomes_a_student_of_the_same_numbers(tmp_path):
     rng = np.random.default_rng(1)
     lat, lon = rng.uniform(18, 54, 64), rng.uniform(73, 135, 64)
     lat[:2], lon[:2] = (90, -45), (0, 180)
-    got = distill.load(out)(lat, lon)
+    with pytest.warns(UserWarning, match="where .* was trained is unknown"):
+        embed = distill.load(out)
+    got = embed(lat, lon)
     at = np.float32(lon).astype(float), np.float32(lat).astype(float)
     wanted = reference(state, *at)
     assert got.dtype == np.float32 and np.abs(wanted).max() > 1
     np.testing.assert_allclose(got, wanted, atol=1e-3)
+
+
+def test_where_it_was_trained_is_unknown_and_said_so(imported, earth_tiny, tmp_path):
+    """Though the dataset `earth` lies there: neither its places nor its data card."""
+    model = tmp_path / "model"
+    export.run(imported[0], model, ("jax",), earth_tiny)
+    about = json.loads((model / "config.json").read_text())
+    assert about["training_data"] == cards.UNKNOWN and about["places"] is None
+    assert {path.name for path in model.iterdir()} == {
+        *("README.md", "config.json", "coords.jax", "model.safetensors")
+    }
+    card = (model / "README.md").read_text()
+    assert cards.UNKNOWN in card and "`earth" not in card
+    for claim in ("DATA_CARD", "Trained by unigeo_jax", "`explain`", "7 km"):
+        assert claim not in card
+    enc = infer.load(model)
+    with pytest.raises(ValueError, match=r"no training places \(.*unknown.*allowed"):
+        enc.explain(lat=[30.0], lon=[104.0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert enc.supported(lat=[0.0], lon=[0.0]).tolist() == [True]
+
+
+def test_evaluation_takes_no_places_of_earth_for_its_training_places(
+    imported, earth_tiny
+):
+    out, state = imported
+    run = evaluate.Run(out, earth_tiny)
+    judged = evaluate.encoders(run, [], earth_tiny)
+    assert [one.name for one in judged] == ["coords", "untrained"]
+    assert [one.places for one in judged] == [None, None]
+    lat, lon = np.array([30.0]), np.array([104.0])
+    wanted = reference(state, lon, lat)
+    np.testing.assert_allclose(judged[0].embed(lat, lon), wanted, atol=1e-3)
 
 
 @pytest.mark.parametrize(

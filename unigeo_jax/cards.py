@@ -7,12 +7,25 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from unigeo_jax.data.datasets import us_flows
+
 # Of teachers that are others' work.
 CREDITS = {
     "geoclip": "geoclip is the location encoder of GeoCLIP (Vivanco Cepeda, Nayak and"
     " Shah, 2023), MIT licence, Copyright (c) 2024 Vicente Vivanco."
 }
+SCORES = "scores.json"
+KEPT = ("score", "std", "low", "high", "metric", "n", "leak", "flags")
+FILES = "## Files\n\n"
 DATA_CARD = pathlib.Path(__file__).parent / "data" / "bundle" / "DATA_CARD.md"
+
+
+UNKNOWN = "unknown: weights that were imported"  # training data of no dataset
+
+
+def training_data(data: Any) -> str:
+    """Which dataset and split a run's config names, or UNKNOWN where it names none."""
+    return f"{data.name}:{data.split}" if data.name else UNKNOWN
 
 
 def scores(folder: pathlib.Path, step: int) -> dict[str, Any]:
@@ -26,6 +39,23 @@ def scores(folder: pathlib.Path, step: int) -> dict[str, Any]:
         if path.exists():
             found[name] = json.loads(path.read_text(encoding="utf-8"))
     return found
+
+
+def downstream(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What `SCORES` keeps of an evaluation: blocked scores, folds by hash, the run."""
+    whole = found.get("evaluation", {})
+    tasks = {
+        task: {
+            encoder: {k: entry[k] for k in KEPT if k in entry}
+            for encoder, entry in kinds["blocked"].items()
+        }
+        for task, kinds in whole.get("downstream", {}).items()
+        if "blocked" in kinds
+    }
+    if not tasks:
+        return {}
+    run = {k: v for k, v in whole.get("run", {}).items() if k != "workdir"}
+    return {"blocked": tasks, "run": run, "folds": whole.get("folds", {})}
 
 
 def write(about: Mapping[str, Any], found: Mapping[str, Any]) -> str:
@@ -42,19 +72,26 @@ def write(about: Mapping[str, Any], found: Mapping[str, Any]) -> str:
             "## Training data and licence\n\n" + _data(about),
             "## Intended and out-of-scope use\n\n" + _scope(about),
             "## Scores\n\n" + _scores(found),
-            "## Files\n\n" + _files(about),
+            FILES + _files(about),
         ]
     )
+
+
+def go_on(card: str, about: Mapping[str, Any]) -> str:
+    """The card of a folder with other files: its list of them is made anew."""
+    return card.partition(FILES)[0] + FILES + _files(about)
 
 
 def _what(about: Mapping[str, Any]) -> str:
     left = "".join(
         f"\nNot exported: {name} ({why}).\n" for name, why in about["left_out"].items()
     )
+    origin = f"Trained by unigeo_jax (commit {about['commit']}), step {about['step']}"
+    if about["training_data"] == UNKNOWN:
+        origin = "Imported from weights that others trained, not trained by unigeo_jax"
     return (
         f"Vectors of {about['dim']} numbers for places on Earth, from"
-        f" {', '.join(about['towers'])}. Trained by unigeo_jax (commit"
-        f" {about['commit']}), step {about['step']}; exported by version"
+        f" {', '.join(about['towers'])}. {origin}; exported by version"
         f" {about['package_version']} in float32.\n{left}"
     )
 
@@ -92,7 +129,15 @@ def _data(about: Mapping[str, Any]) -> str:
         if known
         else "A dataset of the user's: its licences are known to who trained this."
     )
-    taught = about.get("training", {}).get("taught_by")
+    if about["training_data"] == UNKNOWN:
+        where = (
+            "Where its training places lie is not known here, nor what their data were:"
+            " ask who published the weights, for their licence too."
+        )
+    training = about.get("training", {})
+    if training:
+        where = " ".join([where, *us_flows.cautions(training)])
+    taught = training.get("taught_by")
     by = f" Taught by: {', '.join(taught)}." if taught else ""
     by += "".join(f" {CREDITS[name]}" for name in taught or () if name in CREDITS)
     return (
@@ -114,13 +159,16 @@ def _scope(about: Mapping[str, Any]) -> str:
         if coarse
         else ""
     )
+    far = "; `explain` tells how far the nearest training place is"
+    if about["training_data"] == UNKNOWN:
+        far = ", and nothing here tells where it extrapolates"
     return (
         "For: features of places in statistics and machine learning, maps, search for"
         f" similar places.{scale} Judge it on held-out regions, not on random rows.\n\n"
         "Not for: decisions about single people or households, surveillance, locating"
         " people by their pictures or texts, navigation, property-level prices or"
         " risks. Places that the data describe thinly (poor, remote, little mapped) get"
-        " worse vectors; `explain` tells how far the nearest training place is.\n"
+        f" worse vectors{far}.\n"
     )
 
 
@@ -129,9 +177,8 @@ def _scores(found: Mapping[str, Any]) -> str:
     for split, pairs in found.get("retrieval", {}).items():
         if split in ("test", "val") and isinstance(pairs, dict):
             parts.append(_retrieval(split, pairs))
-    tasks = found.get("evaluation", {}).get("downstream", {})
-    if tasks:
-        parts.append(_downstream(tasks))
+    if scored := downstream(found):
+        parts.append(_downstream(scored))
     if "fidelity" in found:
         text = json.dumps(found["fidelity"], indent=1)
         parts.append(f"Fidelity to the teacher:\n\n```json\n{text}\n```\n")
@@ -151,23 +198,28 @@ def _retrieval(split: str, pairs: Mapping[str, Any]) -> str:
     return f"Retrieval, `{split}` (held-out blocks):\n\n{head}" + "\n".join(rows) + "\n"
 
 
-def _downstream(tasks: Mapping[str, Any]) -> str:
-    names = sorted({e for kinds in tasks.values() for e in kinds.get("blocked", {})})
+def _downstream(scored: Mapping[str, Any]) -> str:
+    tasks, run = scored["blocked"], scored["run"]
+    names = sorted({encoder for entries in tasks.values() for encoder in entries})
     rows = []
-    for task, kinds in tasks.items():
-        blocked = kinds.get("blocked", {})
-        cells = [_score(blocked[n]) if n in blocked else "not run" for n in names]
-        metric = next(iter(blocked.values()), {}).get("metric", "")
+    for task, entries in tasks.items():
+        cells = [_score(entries[n]) if n in entries else "not run" for n in names]
+        metric = next(iter(entries.values()), {}).get("metric", "")
         rows.append(f"| {task}, {metric} | " + " | ".join(cells) + " |")
     head = "| task | " + " | ".join(names) + " |\n|---|" + "--:|" * len(names) + "\n"
-    legend = "Probes, blocked folds; * the encoder saw what reveals the label:\n\n"
+    legend = (
+        f"Probes, blocked folds, mean ± deviation over {run.get('seeds')} seeds of the"
+        " folds; * the encoder saw what reveals the label. From"
+        f" `{run.get('command')}`, commit {run.get('commit')}; intervals and the"
+        f" SHA-256 of the folds: `{SCORES}`.\n\n"
+    )
     return legend + head + "\n".join(rows) + "\n"
 
 
 def _score(entry: Mapping[str, Any]) -> str:
     if entry["score"] is None:
         return ", ".join(entry["flags"])
-    return f"{entry['score']:.3f}" + ("*" if entry.get("leak") else "")
+    return f"{entry['score']:.3f} ±{entry['std']:.3f}" + "*" * bool(entry.get("leak"))
 
 
 def _files(about: Mapping[str, Any]) -> str:

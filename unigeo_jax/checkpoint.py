@@ -5,7 +5,8 @@
 A checkpoint is the whole TrainState. The data position needs no file: it is the step.
 A save becomes visible by one rename, so a kill leaves the previous step intact. Before
 that rename the files are read back and their CRC-32 written beside them: a guard
-against damage, not against an author.
+against damage, not against an author. What decides nothing is not summed: Orbax's two
+markers `commit_success.txt`, and the times in its metadata, written after the sums.
 """
 
 import concurrent.futures
@@ -18,14 +19,18 @@ from collections.abc import Iterable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from unigeo_jax import seams
+from unigeo_jax import jsons, seams
 
 SUMS = "crc32.json"  # in the folder of a step's arrays: {file: [bytes, CRC-32]}
 ITEM = "default"
+METADATA = "_CHECKPOINT_METADATA"  # Orbax's, of a step: it names what wrote the item
+SUMMED = "unigeo_jax.checkpoint._Summed"
+UNSUMMED = ".StandardCheckpointHandler"  # Orbax's own, of versions without sums
 PIECE = 2**20
 
 
@@ -70,24 +75,56 @@ def _committed() -> None:
     seams.at("save.committed")
 
 
+def _writer(folder: pathlib.Path) -> str:
+    """The class that wrote a step; raises ValueError where its metadata are damaged."""
+    about = jsons.read(folder / METADATA)
+    try:
+        writer = about["item_handlers"][ITEM]
+        # Orbax reads the metadata of every step when it opens a folder.
+        times = [about[f"{when}_timestamp_nsecs"] for when in ("init", "commit")]
+        fields = [about.get(key) or {} for key in ("metrics", "custom_metadata")]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+    if not all(type(t) is int and 0 <= t < 2**62 for t in times):
+        raise ValueError(f"times {str(times)[:80]}")
+    if not all(isinstance(field, dict) for field in fields):
+        raise ValueError("metrics or custom_metadata is no object")
+    if writer != SUMMED and not str(writer).endswith(UNSUMMED):
+        raise ValueError(f"written by {str(writer)[:80]!r}; allowed: {SUMMED}")
+    return str(writer)
+
+
+def _metadata_damage(folder: pathlib.Path) -> list[str]:
+    try:
+        _writer(folder)
+    except (FileNotFoundError, ValueError) as error:
+        return [f"{folder / METADATA}: {error}"]
+    return []
+
+
 def damage(folder: pathlib.Path) -> list[str]:
     """What is wrong with the files of one step, one line each; [] if nothing is.
 
-    A step written by a version without sums passes.
+    A step without sums is damaged, unless its metadata tells that a version without
+    sums wrote it: it passes unchecked.
     """
     arrays = folder / ITEM
     path = arrays / SUMS
     if not arrays.is_dir():
         return [f"{arrays}: missing"]
+    if bad := _metadata_damage(folder):
+        return bad
     if not path.exists():
-        return []
+        return [] if _writer(folder) != SUMMED else [f"{path}: missing"]
     try:
         wanted = {
             str(name): (int(size), int(value))
-            for name, (size, value) in json.loads(path.read_text("utf-8")).items()
+            for name, (size, value) in jsons.read(path).items()
         }
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         return [f"{path}: {error!r}"]
+    if not wanted:
+        return [f"{path}: names no file"]
     bad, there = [], []
     for name, (size, _) in wanted.items():
         file = arrays / name
@@ -139,15 +176,19 @@ def _search(folder: pathlib.Path, fall_back: bool) -> tuple[int, list[str], str]
 
 
 def set_aside(folder: pathlib.Path, step: int) -> list[pathlib.Path]:
-    """Moves the steps after `step` to `<workdir>/damaged/`; they are never deleted."""
+    """Moves the steps after `step`, and those before that Orbax could not open, to
+    `<workdir>/damaged/`; they are never deleted.
+    """
     moved = []
     if jax.process_index() == 0:
-        for late in (s for s in steps(folder) if s > step):
+        for bad in steps(folder):
+            if bad == step or (bad < step and not _metadata_damage(folder / str(bad))):
+                continue
             number = 0
-            while (to := folder.parent / "damaged" / f"{late}.{number}").exists():
+            while (to := folder.parent / "damaged" / f"{bad}.{number}").exists():
                 number += 1
             to.parent.mkdir(exist_ok=True)
-            (folder / str(late)).rename(to)
+            (folder / str(bad)).rename(to)
             moved.append(to)
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("damaged checkpoints")
@@ -160,9 +201,15 @@ def newest_whole(folder: pathlib.Path, fall_back: bool) -> int | None:
     Says so on standard error, from process 0.
     """
     good, lines = newest_good(folder, fall_back)
-    if lines and good is not None:
-        moved = ", ".join(map(str, set_aside(folder, good)))
-        lines.append(f"going on from step {good}; set aside: {moved}")
+    if good is not None:
+        if jax.process_index() == 0:
+            for early in (s for s in steps(folder) if s < good):
+                bad = _metadata_damage(folder / str(early))
+                lines += [f"step {early} is damaged: {line}" for line in bad]
+        moved = set_aside(folder, good)  # on every process: it is a meeting point
+        if moved:
+            names = ", ".join(map(str, moved))
+            lines.append(f"going on from step {good}; set aside: {names}")
     for line in lines:
         print(f"warning: {line}", file=sys.stderr, flush=True)
     return good
@@ -237,8 +284,13 @@ class Checkpoints:
           step: a step that `newest_good` named.
           abstract: pytree of jax.ShapeDtypeStruct with shardings; the number of
             devices may differ from the one that saved.
+
+        Raises:
+          ValueError: a parameter holds NaN or Inf; names it.
         """
-        return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        state = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        _refuse_not_finite(self._folder / str(step), state)
+        return state
 
     def wait(self) -> None:
         """Joins the background write and raises its error, if any, as OSError."""
@@ -261,6 +313,9 @@ def restore_field(folder: pathlib.Path, step: int, abstract: Any, field: str) ->
     """Reads one field of the state of a step into `abstract`, and nothing else.
 
     Opens no manager: a run that is saving in `folder` is not disturbed.
+
+    Raises:
+      ValueError: a parameter holds NaN or Inf; names it.
     """
     wanted = {field: abstract}
     args = ocp.args.PyTreeRestore(
@@ -269,7 +324,33 @@ def restore_field(folder: pathlib.Path, step: int, abstract: Any, field: str) ->
         partial_restore=True,
     )
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
-        return reader.restore((folder / str(step) / ITEM).absolute(), args=args)[field]
+        found = reader.restore((folder / str(step) / ITEM).absolute(), args=args)
+    _refuse_not_finite(folder / str(step), found)
+    return found[field]
+
+
+def _refuse_not_finite(folder: pathlib.Path, state: Any) -> None:
+    """Raises ValueError for a parameter that is not finite: no run could have gone on.
+
+    What lies under `params` is looked at; moments of optimisers may hold anything.
+    """
+    leaves = {
+        jax.tree_util.keystr(path): x
+        for path, x in jax.tree_util.tree_leaves_with_path(state)
+        if getattr(path[0], "name", getattr(path[0], "key", None)) == "params"
+        and jnp.issubdtype(x.dtype, jnp.inexact)
+    }
+    good = jax.device_get(_finite(leaves))
+    if bad := sorted(name for name, finite in good.items() if not finite):
+        raise ValueError(
+            f"checkpoint {folder}: {', '.join(bad[:4])}, {len(bad)} of {len(good)}:"
+            " NaN or Inf; allowed: finite parameters"
+        )
+
+
+@jax.jit
+def _finite(leaves: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    return {name: jnp.isfinite(x).all() for name, x in leaves.items()}
 
 
 def abstract_like(state: Any, shardings: Any) -> Any:

@@ -28,7 +28,7 @@ from unigeo_jax import (
     workdir,
 )
 from unigeo_jax.data import datasets, splits
-from unigeo_jax.data.datasets import earth_crops
+from unigeo_jax.data.datasets import earth_crops, us_flows
 from unigeo_jax.evals import nodes
 from unigeo_jax.modalities import student
 from unigeo_jax.types import Batch
@@ -86,7 +86,7 @@ def run(
     if jax.process_index() == 0:
         domain.write(out / "domain.npz")
     workdir.write_json(out / "fidelity.json", found)
-    workdir.say(fidelity.table(found))
+    workdir.say("\n".join((fidelity.table(found), *us_flows.cautions(config))))
     workdir.say(f"in {out}: config.json checkpoints/ fidelity.json domain.npz")
     return found
 
@@ -324,7 +324,8 @@ def in_chunks(embed: Callable[[Any, jax.Array], jax.Array], params: Any) -> Embe
 def load(folder: pathlib.Path) -> Embed:
     """The student in `folder`: (lat, lon) in degrees -> float32 (n, d).
 
-    It warns of points outside its domain, where it extrapolates.
+    It warns of points outside its domain, where it extrapolates; at once where the
+    training places are unknown (surrogate.py), so that it can warn of no point.
 
     Raises:
       ValueError: the folder is no student, or, on a call, lat or lon are not in range.
@@ -333,8 +334,14 @@ def load(folder: pathlib.Path) -> Embed:
     if config.task != "distillation":
         raise ValueError(f"{folder}: task {config.task}; allowed: a student's folder")
     embed, domain = embedder(config, params), None
-    if (folder / "domain.npz").exists():  # a surrogate.py's has none
+    if (folder / "domain.npz").exists():
         domain = domains.Domain.read(folder / "domain.npz")
+    elif not config.data.name:
+        warnings.warn(
+            f"student: where {folder} was trained is unknown: nothing will tell where"
+            " it extrapolates",
+            stacklevel=2,
+        )
 
     def guarded(lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
         lat, lon = np.asarray(lat, np.float64), np.asarray(lon, np.float64)

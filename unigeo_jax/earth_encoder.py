@@ -76,8 +76,9 @@ class Level(NamedTuple):
 def run(out: pathlib.Path, config: Any, teacher: Teacher) -> None:
     """Makes the workdir `out`, for launch/evaluate.py and launch/export.py.
 
-    The fine network is trained in `out`/fine, where the same command resumes. Raises
-    ValueError: an `out` of another config, a map that tiles do not cover.
+    The fine network is trained in `out`/fine, where the same command resumes. The
+    places that are kept are those over which components are found. Raises ValueError:
+    an `out` of another config, a map that tiles do not cover.
     """
     at_n2 = draw_points(config.points, config.seed)
     fine = fit_fine(out / "fine", config, teacher)
@@ -87,7 +88,8 @@ def run(out: pathlib.Path, config: Any, teacher: Teacher) -> None:
     with config.unlocked():
         config.towers.coords.net.maps = tuple(level.shape for level in levels)
         config.dim = len(params["head"]["bias"])
-    trained.write(out, config, params)
+    trained.write(out, config, params, config.steps)
+    np.savez(out / trained.PLACES, lat=at_n2[:, 0], lon=at_n2[:, 1])
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     workdir.say(f"in {out}: config.json checkpoints/; {count:,} numbers")
 

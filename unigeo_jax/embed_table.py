@@ -6,13 +6,14 @@ A part is written under a temporary name and renamed, so a killed job goes on af
 last whole part. Letters: `n` rows of a part, `d` embedding.
 """
 
+import contextlib
 import hashlib
 import itertools
 import json
 import os
 import pathlib
-import shutil
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,7 @@ def run(
       CRS (geometries.py). points: of each polygon, whose vector is their mean.
     time: column of times, for a model that takes them; None: `time`, if it is there,
       "" none. A row without one is a place of an unknown time.
-    enc: what unigeo_jax.load gives. dtype: float32, float16, or int8, round(127 z).
+    enc: what unigeo_jax.load gives. dtype: float32, float16, or int8 (`stored`).
 
     Raises:
       ValueError: no such file or column, an empty table, no CRS, coordinates that are
@@ -118,11 +119,11 @@ def write(
     parts = output.with_name(output.name + ".parts")
     if output.exists():
         refuse_other(output, pq.read_schema(output).metadata or {}, job)
+        clear(parts, job)
         return pq.read_metadata(output).num_rows
     head = next(tables, None)
     if head is None:
         raise ValueError(f"{source}: no rows; allowed: one or more")
-    parts.mkdir(parents=True, exist_ok=True)
     claim(parts, job)
     first, files = 0, []
     with tqdm.tqdm(unit=" rows", unit_scale=True, mininterval=1.0) as bar:
@@ -133,7 +134,7 @@ def write(
                     done = embed(enc, table, columns, first, job, points, time)
                 except ValueError:
                     if not files:  # nothing to resume: a mended table may come
-                        shutil.rmtree(parts)
+                        clear(parts, job)
                     raise
                 part = path.with_suffix(".part")
                 pq.write_table(done, part)
@@ -142,7 +143,7 @@ def write(
             first += len(table)
             bar.update(len(table))
     join(files, output)
-    shutil.rmtree(parts)
+    clear(parts, job)
     return first
 
 
@@ -152,7 +153,8 @@ def about(enc: Any, told: str, dtype: str) -> dict[str, Any]:
         raise ValueError(f"dtype: got {dtype!r}; allowed: float32, float16, int8")
     model = {k: enc.info[k] for k in ("model_id", "package_version", "sha256", "dim")}
     table = hashlib.sha256(told.encode()).hexdigest()
-    return model | {"dtype": dtype, "table": table}
+    scale = {"int8_scale": enc.int8_scale} if dtype == "int8" else {}
+    return model | scale | {"dtype": dtype, "table": table}
 
 
 def refuse_other(path: pathlib.Path, metadata: dict, job: dict[str, Any]) -> None:
@@ -171,9 +173,25 @@ def claim(parts: pathlib.Path, job: dict[str, Any]) -> None:
     path, text = parts / "job.json", json.dumps(job)
     if path.exists():
         refuse_other(parts, {KEY: path.read_bytes()}, job)
+    parts.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     part.write_text(text, encoding="utf-8")
     os.replace(part, path)
+
+
+def clear(parts: pathlib.Path, job: dict[str, Any]) -> None:
+    """Delete the parts of this job, if they are there, and its name last.
+
+    So a kill leaves no part without the name of its job, and the next call goes on.
+    """
+    name = parts / "job.json"
+    if name.exists() and json.loads(name.read_bytes()) != job:
+        return
+    for pattern in ("[0-9]" * 8 + ".*", "job.part", "job.json"):
+        for path in parts.glob(pattern):
+            path.unlink()
+    with contextlib.suppress(OSError):  # not there, or something else lies in it
+        parts.rmdir()
 
 
 def batches(
@@ -250,22 +268,28 @@ def embed(
             known[b"geo"] = json.dumps(geo).encode()
     except ValueError as error:
         raise ValueError(f"rows from {first}, counted within: {error}") from error
-    z_nd = stored(z_nd, job["dtype"])
+    z_nd = stored(z_nd, job)
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(z_nd.ravel()), z_nd.shape[1])
     table = table.append_column("embedding", vectors)
     return table.replace_schema_metadata((table.schema.metadata or {}) | known)
 
 
-def stored(z_nd: np.ndarray, dtype: str) -> np.ndarray:
-    """Vectors as they are written: int8 is round(127 z), an error beyond 1."""
-    if dtype == "int8":
-        if (largest := float(np.abs(z_nd).max())) > 1.001:
-            raise ValueError(
-                f"dtype int8 is for numbers in [-1, 1], this model gives {largest:.3g};"
-                " allowed: float32, float16"
+def stored(z_nd: np.ndarray, job: Mapping[str, Any]) -> np.ndarray:
+    """Vectors as they are written, in the job's dtype.
+
+    int8 is round(127 z / int8_scale), so at most int8_scale / 254 off. Numbers beyond
+    the scale become +-127, with a warning.
+    """
+    if job["dtype"] == "int8":
+        z_nd = np.rint(z_nd * (127 / job["int8_scale"]))
+        if beyond := int((np.abs(z_nd) > 127).sum()):
+            warnings.warn(
+                f"int8: {beyond:,} of {z_nd.size:,} numbers lie beyond"
+                f" +-{job['int8_scale']} and are stored as that",
+                stacklevel=2,
             )
-        z_nd = np.rint(127 * np.clip(z_nd, -1, 1))
-    return np.ascontiguousarray(z_nd.astype(dtype))
+        z_nd = z_nd.clip(-127, 127)
+    return np.ascontiguousarray(z_nd.astype(job["dtype"]))
 
 
 def numbers(column: pa.ChunkedArray, name: str) -> np.ndarray:

@@ -7,6 +7,7 @@ weights, which lie beside it once, as safetensors. Everything computes in float3
 the highest precision of matmuls, whatever the run computed in.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -14,7 +15,7 @@ import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -59,27 +60,46 @@ def run(
     Raises:
       ValueError: no such run or format, or `out` is there already.
     """
+    check(out, formats)
+    run = trained.restore(folder, data_dir)
+    config, params, step = run.config, run.params, run.step
+    about = describe(folder, config, step, name, licence)
+    with whole(out) as part:
+        places(part, folder, config, data_dir, about)
+        towers(part, config, params, run.constants, formats, about)
+        domain(part, folder, about)
+        if about["training_data"].startswith(("earth", "us_places")):
+            shutil.copyfile(cards.DATA_CARD, part / "DATA_CARD.md")
+        found = cards.scores(folder, step)
+        if scored := cards.downstream(found):
+            text = json.dumps(scored, indent=1) + "\n"
+            (part / cards.SCORES).write_text(text, encoding="utf-8")
+        about["files"] = hashes(part)
+        finish(part, about, cards.write(about, found))
+    return about
+
+
+def check(out: pathlib.Path, formats: Sequence[str]) -> None:
+    """Raise ValueError for a format that is none, or an `out` that is there."""
     if unknown := sorted(set(formats) - set(FORMATS)):
         raise ValueError(f"--format: got {unknown}; allowed: {', '.join(FORMATS)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"--out {out}: is there already; allowed: a new folder")
-    run = trained.restore(folder, data_dir)
-    config, params, step = run.config, run.params, run.step
+
+
+@contextlib.contextmanager
+def whole(out: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder to fill, which becomes `out` at the end, or goes with an error."""
     out.parent.mkdir(parents=True, exist_ok=True)
     part = pathlib.Path(tempfile.mkdtemp(prefix=f".{out.name}.part-", dir=out.parent))
     try:
-        about = describe(folder, config, step, name, licence)
-        towers(part, config, params, run.constants, formats, about)
-        places(part, config, data_dir, about)
-        domain(part, folder, about)
-        finish(part, folder, about)
+        yield part
         part.chmod(0o755)
         for path in part.iterdir():  # safetensors writes for its owner alone
             path.chmod(0o644)
         os.replace(part, out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return about
 
 
 def describe(
@@ -95,7 +115,7 @@ def describe(
         "licence": licence,
         "dim": config.dim,
         "step": step,
-        "training_data": f"{config.data.name}:{config.data.split}",
+        "training_data": cards.training_data(config.data),
         "commit": about.get("commit"),
         "versions": about.get("versions"),
         "weights": WEIGHTS,
@@ -129,18 +149,43 @@ def towers(
         entry = {"module": tower.module or name, "dim": config.dim}
         entry |= {"data": json.loads(tower.data.to_json()), "weights": sorted(weights)}
         entry |= {"input": jax.tree.map(_leaf, spec), "program": f"{name}.jax"}
-        if "jax" in formats:
-            (part / entry["program"]).write_bytes(program(function, weights, spec))
-        if "onnx" in formats and entry["module"] in COORDINATES:
-            entry["onnx"] = f"{name}.onnx"
-            with_weights = functools.partial(function, weights)
-            onnx_graph.write(part / entry["onnx"], with_weights, about, spec.shape[0])
+        about["towers"][name] = entry
+        programs(part, name, function, weights, spec, formats, about)
         if vocabulary := _vocabulary(tower.data):
             entry["vocabulary"] = f"{name}.vocabulary"
             shutil.copyfile(vocabulary, part / entry["vocabulary"])
         arrays |= weights
-        about["towers"][name] = entry
     safetensors.numpy.save_file(arrays, part / WEIGHTS, {"format": "np"})
+
+
+def programs(
+    part: pathlib.Path,
+    name: str,
+    function: Callable,
+    weights: Mapping[str, Any],
+    spec: Any,
+    formats: Sequence[str],
+    about: dict[str, Any],
+) -> None:
+    """Write a tower's program and, of coordinates, its ONNX file, if asked for.
+
+    Enters the ONNX file and what 127 stands for in int8, unless that is there already.
+    """
+    entry = about["towers"][name]
+    entry.pop("onnx", None)
+    if "jax" in formats:
+        (part / entry["program"]).write_bytes(program(function, weights, spec))
+    if "onnx" in formats and entry["module"] in COORDINATES:
+        entry["onnx"] = f"{name}.onnx"
+        with_weights = functools.partial(function, weights)
+        onnx_graph.write(part / entry["onnx"], with_weights, about, spec.shape[0])
+    if name == "coords" and "int8_scale" not in about:
+        kept = about["places"]
+        known = safetensors.numpy.load_file(part / kept) if kept else None
+        latlon_n2, embed = bundles.sample(known), jax.jit(function)
+        x = np.pad(latlon_n2, ((0, 0), (0, spec.shape[0] - 2)))  # of unknown times
+        parts = [embed(weights, x[i : i + 4096]) for i in range(0, len(x), 4096)]
+        about["int8_scale"] = bundles.int8_scale(np.concatenate(parts))
 
 
 def embedder(
@@ -179,13 +224,17 @@ def tabulated(
     The graph does not change, so propagation is done once, here: its sparse product
     has no portable program. A node beyond the graph gives NaN.
     """
-    key = f"{name}.nodes"
     table_nd = jax.jit(function)(weights, {"node": np.arange(nodes, dtype=np.int32)})
+    return look_up(name), {f"{name}.nodes": np.asarray(table_nd)}
 
-    def look_up(weights: Mapping[str, Any], x: Any) -> jax.Array:
-        return jnp.take(weights[key], x["node"], axis=0, mode="fill")
 
-    return look_up, {key: np.asarray(table_nd)}
+def look_up(name: str) -> Callable[[Mapping[str, Any], Any], jax.Array]:
+    """(weights, {"node"}) -> rows of the table that `tabulated` made."""
+
+    def take(weights: Mapping[str, Any], x: Any) -> jax.Array:
+        return jnp.take(weights[f"{name}.nodes"], x["node"], axis=0, mode="fill")
+
+    return take
 
 
 def drawn(tower: Any) -> bool:
@@ -214,15 +263,23 @@ def flatten(tree: Any) -> dict[str, np.ndarray]:
 
 
 def places(
-    part: pathlib.Path, config: Any, data_dir: pathlib.Path | None, about: dict
+    part: pathlib.Path,
+    folder: pathlib.Path,
+    config: Any,
+    data_dir: pathlib.Path | None,
+    about: dict[str, Any],
 ) -> None:
-    """Keep where the training places lie, if their dataset is on this machine."""
+    """Keep where the training places lie, if known: the run's own, or its dataset's."""
+    about["places"], path = None, folder / trained.PLACES
+    if not (config.data.name or path.exists()):
+        return
     try:
-        folder = datasets.find(config.data.name, data_dir)
-        with np.load(folder / f"index-{config.data.split}.npz") as index:
+        if not path.exists():
+            made = datasets.find(config.data.name, data_dir)
+            path = made / f"index-{config.data.split}.npz"
+        with np.load(path, allow_pickle=False) as index:
             found = {k: index[k].astype(np.float32) for k in ("lat", "lon")}
     except (OSError, ValueError, KeyError):
-        about["places"] = None
         return
     about["places"] = "places.safetensors"
     safetensors.numpy.save_file(found, part / about["places"])
@@ -243,12 +300,8 @@ def domain(part: pathlib.Path, folder: pathlib.Path, about: Mapping[str, Any]) -
             domains.Domain.around(lat, lon, reach).write(part / "domain.npz")
 
 
-def finish(part: pathlib.Path, folder: pathlib.Path, about: dict[str, Any]) -> None:
-    """Add card, hashes and, last, config.json."""
-    if about["training_data"].startswith(("earth", "us_places")):
-        shutil.copyfile(cards.DATA_CARD, part / "DATA_CARD.md")
-    about["files"] = hashes(part)
-    card = cards.write(about, cards.scores(folder, about["step"]))
+def finish(part: pathlib.Path, about: Mapping[str, Any], card: str) -> None:
+    """Add the card and, last, config.json."""
     (part / "README.md").write_text(card, encoding="utf-8")
     text = json.dumps(about, indent=1) + "\n"
     (part / "config.json").write_text(text, encoding="utf-8")

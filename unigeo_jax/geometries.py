@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from unigeo_jax import extras, outside
+from unigeo_jax import extras, jsons, outside
 
 VECTOR = (".geojson", ".json", ".gpkg", ".fgb", ".shp")
 TRIES = 200  # draws a point wanted, before a sliver counts by what was found
@@ -76,7 +76,7 @@ def column(schema: pa.Schema) -> str:
 
     Raises ValueError where the metadata are of another form, or name no column.
     """
-    geo = json.loads((schema.metadata or {}).get(b"geo", b"{}"))
+    geo = jsons.parse((schema.metadata or {}).get(b"geo", b"{}"))
     name = geo.get("primary_column", "") if isinstance(geo, dict) else None
     if name != "" and schema.names.count(name) != 1:
         raise ValueError(
@@ -135,7 +135,7 @@ def to_degrees(shapes: np.ndarray, schema: pa.Schema) -> np.ndarray:
     )
     name = column(schema)
     with outside.refused(f"metadata geo of column {name!r}"):
-        entry = json.loads((schema.metadata or {})[b"geo"])["columns"][name]
+        entry = jsons.parse((schema.metadata or {})[b"geo"])["columns"][name]
         if entry.get("encoding", "WKB") != "WKB":
             raise ValueError(f"{name}: encoding {entry['encoding']!r}; allowed: WKB")
         crs = entry.get("crs", "OGC:CRS84")

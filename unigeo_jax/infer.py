@@ -7,7 +7,6 @@ devices. Letters: `n` places, `d` embedding, `q` queries, `k` hits.
 """
 
 import functools
-import json
 import pathlib
 import warnings
 from collections.abc import Iterator, Mapping
@@ -19,7 +18,7 @@ from jax import export
 from jax.sharding import AxisType, Mesh
 from jax.sharding import PartitionSpec as P
 
-from unigeo_jax import bundles, coordinates
+from unigeo_jax import bundles, coordinates, indices
 from unigeo_jax.nn import fixed
 
 BUCKETS = (1, 8, 64, 512, 4096)  # rows; features of the last stay in a CPU's cache
@@ -37,7 +36,14 @@ def load(path: str | pathlib.Path) -> "Model":
     folder = bundles.find(path)
     about = bundles.read_config(folder)
     bundles.check_hashes(folder, about, [about["weights"]])
-    model = Model(folder, about, bundles.read_safetensors(folder / about["weights"]))
+    weights = bundles.read_safetensors(folder / about["weights"])
+    wanted = {key for tower in about["towers"].values() for key in tower["weights"]}
+    if missing := sorted(map(str, wanted - set(weights))):
+        raise ValueError(
+            f"model {folder}: {about['weights']} lacks {', '.join(missing[:5])};"
+            " allowed: a folder that launch/export.py wrote"
+        )
+    model = Model(folder, about, weights)
     if COORDS in about["towers"]:
         shape = about["towers"][COORDS]["input"]["shape"]
         model._embed(COORDS, np.zeros((1, *shape), np.float32))
@@ -127,23 +133,33 @@ class Model:
             return z_nd
         return fixed.beside(z_nd, *coordinates.degrees(lat, lon).T)
 
+    @functools.cached_property
+    def int8_scale(self) -> float:
+        """What 127 stands for where vectors are stored as int8: z = scale * int8 / 127.
+
+        As config.json says; else found as an export does (bundles.int8_scale), over the
+        training places, or over the sphere where they are unknown.
+        """
+        if self._about.get("int8_scale"):
+            return self._about["int8_scale"]
+        latlon_n2 = bundles.sample(bundles.read_places(self._folder, self._about))
+        width = self._tower(COORDS)["input"]["shape"][0]  # a time is unknown: zeros
+        x = np.pad(latlon_n2, ((0, 0), (0, width - 2)))
+        return bundles.int8_scale(self._embed(COORDS, x))
+
     def similarity(self, a_nd: np.ndarray, b_nd: np.ndarray) -> np.ndarray:
         """Cosine similarity of all pairs, float32 (n, m)."""
         a_nd, b_nd = (np.atleast_2d(np.asarray(x, np.float32)) for x in (a_nd, b_nd))
         return unit(a_nd) @ unit(b_nd).T
 
     def save_index(self, path: str | pathlib.Path, z_nd: np.ndarray) -> pathlib.Path:
-        """Write vectors for `search`: PATH, .npy, and PATH.json, which names the model.
+        """Write vectors for `search`: PATH, .npy, with the model's name in it.
 
-        The array comes last and by a rename: half an index is never found.
+        It comes by a rename: neither half an index nor one of another model's name is
+        ever found.
         """
-        path = pathlib.Path(path).with_suffix(".npy")
-        part = path.with_suffix(".part.npy")
-        np.save(part, unit(np.asarray(z_nd, np.float32)), allow_pickle=False)
         about = {key: self.info[key] for key in ("model_id", "sha256")}
-        pathlib.Path(f"{path}.json").write_text(json.dumps(about), encoding="utf-8")
-        part.replace(path)
-        return path
+        return indices.write(pathlib.Path(path), unit(np.asarray(z_nd)), about)
 
     def search(
         self, z_qd: np.ndarray, index: str | pathlib.Path | np.ndarray, k: int = 10
@@ -153,14 +169,14 @@ class Model:
         index: a path that `save_index` wrote, read memory-mapped, or vectors (n, d).
         Raises ValueError for an index of another model, or of another width.
         """
-        rows_nd = index if isinstance(index, np.ndarray) else self._open(index)
+        stored = not isinstance(index, np.ndarray)
+        rows_nd = indices.read(index, self.info["sha256"]) if stored else index
         z_qd = unit(np.atleast_2d(np.asarray(z_qd, np.float32)))
         if rows_nd.ndim != 2 or rows_nd.shape[1] != z_qd.shape[1] or k < 1:
             raise ValueError(
                 f"search: index {rows_nd.shape}, queries {z_qd.shape}, k={k}; allowed:"
                 " the same width, k of 1 or more"
             )
-        stored = not isinstance(index, np.ndarray)
         best = np.empty((len(z_qd), 0), np.float32)
         at = np.empty((len(z_qd), 0), np.int64)
         step = 1 << 16
@@ -183,7 +199,10 @@ class Model:
         """
         name = self._about.get("places")
         if not name:
-            raise ValueError(f"explain: model {self._folder} has no training places")
+            raise ValueError(
+                f"explain: model {self._folder} has no training places (training data"
+                f" {self.info['training_data']}); allowed: a model exported with them"
+            )
         bundles.check_hashes(self._folder, self._about, [name])
         places = bundles.read_safetensors(self._folder / name)
         known_n3 = _sphere(np.stack([places["lat"], places["lon"]], axis=1))
@@ -221,16 +240,6 @@ class Model:
                 " there are extrapolated; `explain` says how far they lie",
                 stacklevel=3,
             )
-
-    def _open(self, path: str | pathlib.Path) -> np.ndarray:
-        path = pathlib.Path(path).with_suffix(".npy")
-        about = json.loads(pathlib.Path(f"{path}.json").read_text(encoding="utf-8"))
-        if about["sha256"] != self.info["sha256"]:
-            raise ValueError(
-                f"search: {path} is of model {about['model_id']}, SHA-256"
-                f" {about['sha256']}; allowed: {self.info['sha256']}"
-            )
-        return np.load(path, mmap_mode="r", allow_pickle=False)
 
     def _inputs(self, name: str, value: Any) -> Any:
         """What a tower takes: as it is where it fits, else read as in training."""
@@ -285,8 +294,17 @@ class Model:
         tower = self._tower(name)
         bundles.check_hashes(self._folder, self._about, [tower["program"]])
         blob = bytearray((self._folder / tower["program"]).read_bytes())
-        program = export.deserialize(blob)
         weights = {key: self._weights[key] for key in tower["weights"]}
+        try:
+            program = export.deserialize(blob)
+            (held, _), _ = jax.tree.unflatten(program.in_tree, program.in_avals)
+            if {k: a.shape for k, a in held.items()} != jax.tree.map(np.shape, weights):
+                raise ValueError("it takes weights of other names or shapes")
+        except Exception as error:  # whatever its reader of a damaged file runs into
+            raise ValueError(
+                f"model {self._folder}: {tower['program']} is no program for"
+                f" {self._about['weights']}: {error!r}"
+            ) from error
         weights = jax.device_put(weights, self._devices[0])
         spread: dict[int, Any] = {}
 

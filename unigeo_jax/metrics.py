@@ -8,6 +8,9 @@ import os
 import pathlib
 
 import jax
+import jax.numpy as jnp
+
+from unigeo_jax.types import Batch
 
 
 class Writer:
@@ -52,6 +55,20 @@ class Writer:
             self._events.close()
 
 
+def repeats(batch: Batch) -> dict[str, float]:
+    """How many places of a global batch lie in a cell that another had before them.
+
+    They are no negatives of each other (losses). On all processes at once.
+    """
+    return {"same_cell": float(_repeats(batch["cell"]))}
+
+
+@jax.jit
+def _repeats(cell_b2: jax.Array) -> jax.Array:
+    cell_b2 = cell_b2[jnp.lexsort(cell_b2.T)]
+    return jnp.sum((cell_b2[1:] == cell_b2[:-1]).all(axis=1))
+
+
 def _truncate_after(path: pathlib.Path, step: int) -> None:
     """Keeps the lines up to `step`; a line cut by a kill is dropped as well."""
     if not path.exists():
@@ -61,7 +78,7 @@ def _truncate_after(path: pathlib.Path, step: int) -> None:
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
-        except (json.JSONDecodeError, KeyError):
+        except (ValueError, KeyError, TypeError):
             continue
     part = path.with_suffix(".part")
     part.write_text("".join(kept), encoding="utf-8")

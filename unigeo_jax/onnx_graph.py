@@ -8,6 +8,7 @@ open. Operations that a coordinate encoder has are translated; another one is an
 that names it.
 """
 
+import hashlib
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -86,6 +87,7 @@ class _Graph:
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self._number = 0
+        self._known: dict[tuple, str] = {}
 
     def add(
         self, op: str, inputs: Sequence[Any], output: str = "", **attributes: Any
@@ -99,11 +101,14 @@ class _Graph:
         return name
 
     def _constant(self, array: Any) -> str:
-        self._number += 1
+        """Name of a constant; the same numbers, such as a map's, are kept once."""
         array = np.ascontiguousarray(array).reshape(np.shape(array))
-        name = f"c{self._number}"
-        self.constants.append(self._onnx.numpy_helper.from_array(array, name))
-        return name
+        digest = hashlib.sha256(array.tobytes()).digest()
+        name = f"c{len(self.constants)}"
+        known = self._known.setdefault((array.dtype, array.shape, digest), name)
+        if known == name:
+            self.constants.append(self._onnx.numpy_helper.from_array(array, name))
+        return known
 
     def evaluate(self, jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> list:
         """Translate a jaxpr; what depends on no input is computed here."""

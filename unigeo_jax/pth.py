@@ -46,8 +46,8 @@ def read(path: pathlib.Path, key: str = "") -> dict[str, np.ndarray]:
     key: of the dictionary of tensors, where the file holds one of several things.
 
     Raises:
-      ValueError: not such a file, or its pickle asks for anything but dense tensors of
-        DTYPES and numbers in dictionaries with text keys.
+      ValueError: not such a file, its pickle asks for anything but dense tensors of
+        DTYPES and numbers in dictionaries with text keys, or a tensor holds NaN or Inf.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -95,6 +95,11 @@ class _Reader:
             isinstance(k, str) and isinstance(v, np.ndarray) for k, v in state.items()
         ):
             raise ValueError(f"{self._path}: allowed: a dictionary of tensors")
+        for name, tensor in state.items():
+            if not np.isfinite(tensor).all():
+                raise ValueError(
+                    f"{self._path}: {name}: holds NaN or Inf; allowed: finite numbers"
+                )
         return state
 
     def _do(self, name: str, argument: Any) -> None:

@@ -17,10 +17,14 @@ import numpy as np
 from unigeo_jax.types import Batch
 
 NAMED = 16  # places a message names
+RUNNING = 2  # steps that may not be over yet when the next one is added
 
 
 class Skips:
     """Watches the counters of skipped steps.
+
+    A step is looked at as soon as two later ones have begun: nothing waits for it, and
+    the run ends at most two steps after the one too many.
 
     Args:
       feed: (start=step) -> host batches from that step on.
@@ -31,25 +35,39 @@ class Skips:
         self._feed, self._most = feed, most
         self._new: list[tuple[int, jax.Array]] = []
 
-    def add(self, step: int, skipped: jax.Array) -> None:
-        """Remembers a step; `skipped`: how many in a row were skipped up to it."""
-        self._new.append((step, skipped))
-
-    def report(self, saved: int | None) -> None:
-        """Names the places of what was skipped since the last report.
+    def add(
+        self, step: int, skipped: jax.Array, saved: Callable[[], int | None]
+    ) -> None:
+        """Remembers a step; `skipped`: how many in a row were skipped up to it.
 
         Raises:
-          FloatingPointError: `most` steps in a row were; names the range of steps.
+          FloatingPointError: as `report`, of the steps before the last two.
         """
-        new, self._new = self._new, []
-        rows = jax.device_get([skipped for _, skipped in new])
-        for (step, _), count in zip(new, rows, strict=True):
+        self._new.append((step, skipped))
+        over, self._new = self._new[:-RUNNING], self._new[-RUNNING:]
+        self._judge(over, saved)
+
+    def report(self, saved: Callable[[], int | None]) -> None:
+        """Names the places of what was skipped and was not named yet.
+
+        Raises:
+          FloatingPointError: `most` steps in a row were; names the range of steps, and
+            the step that is `saved`.
+        """
+        over, self._new = self._new, []
+        self._judge(over, saved)
+
+    def _judge(
+        self, over: list[tuple[int, jax.Array]], saved: Callable[[], int | None]
+    ) -> None:
+        rows = jax.device_get([skipped for _, skipped in over])
+        for (step, _), count in zip(over, rows, strict=True):
             if count:
                 print(self._places(step), file=sys.stderr, flush=True)
             if count >= self._most:
                 raise FloatingPointError(
                     f"loss or gradient not finite in steps {step - int(count) + 1} to"
-                    f" {step}; last good checkpoint: step {saved}"
+                    f" {step}; last good checkpoint: step {saved()}"
                 )
 
     def _places(self, step: int) -> str:

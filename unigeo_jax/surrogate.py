@@ -61,8 +61,9 @@ def read(path: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
 def write_workdir(path: pathlib.Path, out: pathlib.Path, config: Any) -> None:
     """Makes a student's workdir of the file, which distill.load and evaluation read.
 
-    Where its training places are was not published: there is no domain.npz, so nothing
-    warns of points where it extrapolates (China is where it was trained).
+    Where its training places are was not published (China is where it was trained), so
+    config.data.name stays empty unless the caller names a dataset of theirs, and there
+    is no domain.npz: nothing can warn of points where it extrapolates.
 
     Raises:
       ValueError: a file of another layout, or an `out` of another config.
@@ -70,7 +71,6 @@ def write_workdir(path: pathlib.Path, out: pathlib.Path, config: Any) -> None:
     layers = read(path)
     with config.unlocked():
         config.dim, config.output, config.taught_by = DIM, "raw", ("mobility",)
-        config.data.name = config.data.name or "earth"
         config.towers.coords.net.update(
             {"levels": LEVELS, "m0_pi": True, "sigmas": (), "frequencies": 0}
         )

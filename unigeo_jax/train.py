@@ -36,6 +36,7 @@ from unigeo_jax import (
     workdir,
 )
 from unigeo_jax.data import datasets, pipeline
+from unigeo_jax.data.datasets import us_flows
 from unigeo_jax.evals import retrieval
 from unigeo_jax.siglip import start as siglip
 from unigeo_jax.types import Batch
@@ -307,14 +308,14 @@ def loop(
             with jax.transfer_guard("disallow"):
                 state, values = step(state, batch)
             running.append(values["loss"])
-            bad.add(number, values["skipped"])
+            bad.add(number, values["skipped"], saves.latest)
             if number % config.log_every == 0 or number in (start + 1, config.steps):
                 values = {k: float(v) for k, v in jax.device_get(values).items()}
                 if number == start + 1:
                     clock.started()
                 values |= progress.report(number, values["loss"]) | clock.mark(number)
-                writer.write(number, values)
-                bad.report(saves.latest())
+                writer.write(number, values | metrics.repeats(batch))
+                bad.report(saves.latest)
             done = number == config.steps
             if stop and (done or number % stop.every == 0):
                 with watch.allow(f"the validation of step {number}"), clock.of("eval"):
@@ -361,10 +362,9 @@ def make_evaluator(
     embedded = galleries.make(config, mesh, task, readers, data_dir, constants)
 
     def run(params: Any) -> tuple[dict, str]:
-        results = {
-            split: retrieval.run(*places) for split, places in embedded(params).items()
-        }
-        return results, retrieval.table(results)
+        results = {k: retrieval.run(*places) for k, places in embedded(params).items()}
+        lines = retrieval.table(results), *us_flows.cautions(config)
+        return results, "\n".join(lines)
 
     return run
 

@@ -15,6 +15,9 @@ from jax.sharding import Mesh
 from unigeo_jax import checkpoint, modalities, sharding, tasks, train, workdir
 from unigeo_jax.data import pipeline
 
+# In a workdir: lat and lon of what it was made over, where that is not a dataset.
+PLACES = "places.npz"
+
 
 class Trained(NamedTuple):
     """What a workdir holds, without an optimiser.
@@ -74,13 +77,16 @@ def restore(
     return Trained(config, params, step, mesh, task, readers, constants, fresh)
 
 
-def write(folder: pathlib.Path, config: Any, tower: dict[str, Any]) -> None:
+def write(
+    folder: pathlib.Path, config: Any, tower: dict[str, Any], step: int = 0
+) -> None:
     """A workdir of one checkpoint of coordinates alone, not trained by `train.fit`.
 
     Args:
       folder: the workdir to make.
       config: of a student: one tower, `coords`.
       tower: its parameters, those that differ from the ones it would start with.
+      step: how many steps made them, wherever that was.
 
     Raises:
       ValueError: a workdir of another config.
@@ -92,8 +98,9 @@ def write(folder: pathlib.Path, config: Any, tower: dict[str, Any]) -> None:
     mesh = sharding.make_mesh(devices=jax.local_devices()[:1])
     state = train.prepare(config, mesh, example).init()
     tower = jax.tree.map(jax.numpy.asarray, state.params["coords"] | tower)
-    state = dataclasses.replace(state, params=state.params | {"coords": tower})
+    params, count = state.params | {"coords": tower}, jax.numpy.int32(step)
+    state = dataclasses.replace(state, params=params, step=count)
     workdir.claim(folder, config)
     with contextlib.closing(checkpoint.Checkpoints(folder / "checkpoints")) as saves:
-        saves.save(0, state)
+        saves.save(step, state)
         saves.wait()

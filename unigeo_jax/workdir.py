@@ -20,6 +20,8 @@ import tqdm
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
+from unigeo_jax import jsons
+
 # What a resumed run may change: nothing here alters parameters or the order of places.
 FREE_KEYS = (
     *("checkpoint", "eval", "log_every", "max_skips", "mesh", "name", "profile"),
@@ -81,8 +83,7 @@ def check(folder: pathlib.Path, config: Any) -> None:
     """
     path = folder / "config.json"
     try:
-        text = path.read_text(encoding="utf-8") if path.exists() else None
-        found = None if text is None else json.loads(text)["config"]
+        found = jsons.read(path)["config"] if path.exists() else None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"--workdir {folder}: config.json: {error!r}") from error
     there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
@@ -110,21 +111,20 @@ def read_about(folder: pathlib.Path) -> dict[str, Any]:
       ValueError: there is none, or it cannot be read.
     """
     try:
-        text = (folder / "config.json").read_text(encoding="utf-8")
-        about = json.loads(text)
-        return about | {"config": _tuples(ConfigDict(about["config"]))}
+        about = jsons.read(folder / "config.json")
+        return about | {"config": tuples(ConfigDict(about["config"]))}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"--workdir {folder}: config.json: {error!r}") from error
 
 
-def _tuples(config: ConfigDict) -> ConfigDict:
+def tuples(config: ConfigDict) -> ConfigDict:
     """Turns the lists that JSON made of tuples back: Linen wants hashable fields."""
     for key, value in config.items():
         if isinstance(value, list):
             with config.ignore_type():
                 config[key] = tuple(value)
         elif isinstance(value, ConfigDict):
-            _tuples(value)
+            tuples(value)
     return config
 
 

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,15 @@ import pytest
 import tifffile
 from PIL import Image
 
-from unigeo_jax.data.datasets import earth_pins, earth_places, earth_sources
+from unigeo_jax.data import bundled, tokenizer
+from unigeo_jax.data.datasets import (
+    earth_captions,
+    earth_crops,
+    earth_pins,
+    earth_places,
+    earth_sources,
+    points,
+)
 
 BUNDLE = Path(earth_sources.__file__).parents[1] / "bundle"
 UNLISTED = {  # written by hand, or made later from the training captions
@@ -39,6 +48,45 @@ def test_manifest_lists_every_file_with_its_true_size_and_digest():
         content = (BUNDLE / file).read_bytes()
         assert len(content) == entry["bytes"], file
         assert hashlib.sha256(content).hexdigest() == entry["sha256"], file
+
+
+@pytest.fixture
+def copied(tmp_path, monkeypatch):
+    """A bundle of its own, that the package reads."""
+    folder = shutil.copytree(BUNDLE, tmp_path / "bundle")
+    monkeypatch.setattr(bundled, "BUNDLE", folder)
+    monkeypatch.setattr(tokenizer, "VOCABULARY", folder / bundled.VOCABULARY)
+    caches = (earth_crops.table, earth_crops.raster, tokenizer.load)
+    for cache in caches:
+        cache.cache_clear()
+    yield folder
+    for cache in caches:
+        cache.cache_clear()
+
+
+def test_an_edited_file_of_the_bundle_is_refused_by_all_who_read_it(copied):
+    read = {
+        "places.npz": earth_crops.table,
+        "black_marble.jpg": earth_crops.raster,
+        "countries.json": lambda _: earth_captions.countries.__wrapped__(),
+        "leads.json": lambda _: points._described.__wrapped__(),
+        "vocabulary.model": lambda _: tokenizer.load(),
+    }
+    for name, reader in read.items():
+        reader(name)  # whole, it is read
+    earth_crops.table.cache_clear()
+    earth_crops.raster.cache_clear()
+    tokenizer.load.cache_clear()
+    for name, reader in read.items():
+        path = copied / name
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match=rf"{name}: was edited or is damaged"):
+            reader(name)
+    (copied / "elevation.png").unlink()
+    with pytest.raises(ValueError, match=r"elevation\.png: FileNotFoundError"):
+        earth_crops.raster("elevation.png")
 
 
 def test_manifest_names_exactly_the_pinned_inputs():

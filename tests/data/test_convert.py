@@ -2,9 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets of other makes become tables of places; hostile archives are refused."""
 
+import gzip
 import io
 import json
+import re
 import tarfile
+import tracemalloc
 
 import numpy as np
 import PIL.Image
@@ -107,13 +110,112 @@ def test_hostile_members_are_refused_and_nothing_is_written_outside(tmp_path):
     }
 
 
-def test_an_archive_that_unpacks_to_far_more_than_it_is_is_refused(tmp_path):
-    members = [(f"{i}.jpg", bytes(30_000_000)) for i in range(10)]
-    write_tar(tmp_path / "bomb.tar.gz", members, "w:gz")
-    with pytest.raises(ValueError, match=r"more than 200 times the archive"):
-        convert("webdataset", tmp_path, tmp_path / "out")
+def refusal(folder):
+    """What is said of archives that are refused, and the memory it took, in bytes."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r".+") as error:
+            convert("webdataset", folder, folder / "out")
+        return str(error.value), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("name", "megabytes"),
+    [("{}.jpg", 5), ("part/{}", 5), ("{}.jpg", 70)],
+    ids=["read", "of no name that is read", "too large to be read"],
+)
+def test_an_archive_that_unpacks_to_far_more_than_it_is_is_refused(
+    tmp_path, name, megabytes
+):
+    path, data = tmp_path / "bomb.tar.gz", bytes(megabytes * 10**6)
+    with (
+        gzip.open(path, "w") as file,
+        tarfile.open(fileobj=file, mode="w") as archive,
+    ):
+        for number in range(140 // megabytes):
+            member = tarfile.TarInfo(name.format(number))
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    del data
+    assert path.stat().st_size < 200_000
+    said, peak = refusal(tmp_path)
+    assert "more than 200 times the archive" in said
+    assert peak < 40e6, peak
     assert not (tmp_path / "out").exists()
     assert not list(tmp_path.glob(".out*"))
+
+
+def header(kind, size):
+    member = tarfile.TarInfo("x")
+    member.type, member.size = kind, size
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.mark.parametrize(
+    ("data", "zeros", "said"),
+    [
+        (header(tarfile.XHDTYPE, 10**8), 10**8, "a header of more than"),
+        (header(tarfile.GNUTYPE_LONGNAME, 10**8), 10**8, "a header of more than"),
+        (header(tarfile.CHRTYPE, 0), 10**4, "nothing of webdataset"),
+        (header(tarfile.REGTYPE, 10**6), 10, "unexpected end"),
+        (b"GIF89a", 2000, "truncated header|invalid header|bad checksum"),
+    ],
+    ids=["pax", "long name", "nothing", "cut", "no tar"],
+)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_headers_that_lie_are_refused_before_memory_is_taken(
+    tmp_path, data, zeros, said, zipped
+):
+    data = data + bytes(zeros)
+    (tmp_path / "a.tar").write_bytes(gzip.compress(data, 1) if zipped else data)
+    del data
+    got, peak = refusal(tmp_path)
+    assert re.search(said, got), got
+    assert peak < 20e6, peak
+
+
+def test_headers_within_headers_and_damaged_archives_are_refused(tmp_path):
+    text = b"12 a=bcdefg\n"
+    one = header(tarfile.XHDTYPE, len(text)) + text + bytes(512 - len(text))
+    write_tar(tmp_path / "whole.tar", [("1.json", b"{}"), ("1.jpg", picture())])
+    packed = gzip.compress((tmp_path / "whole.tar").read_bytes())
+    (tmp_path / "whole.tar").unlink()
+    bad = [one * 900, packed[:-20], packed[:40] + b"\xff\xff" + packed[42:]]
+    for number, data in enumerate(bad):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "a.tar").write_bytes(data)
+        with pytest.raises(ValueError, match=r"a\.tar"):
+            convert("webdataset", folder, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("[]", '""', '[["a", 1]]', "[" * 10**5, "NaN", "", '{"lat": "\\ud800"}'),
+        '{"lat": 1, "lon": 2, "a": 1' + "0" * 400 + "}",
+        '{"lat": 1' + "0" * 400 + ', "lon": 2}',
+        '{"lat": 1, "lon": 2, "text": "\\ud800", "\\ud800": 3}',
+        '{"lat": 1, "lon": 2, "text": "' + "x" * 2_000_000 + '"}',
+    ],
+    ids=range(11),
+)
+def test_one_odd_json_costs_no_more_than_its_own_sample(tmp_path, text):
+    whole = b'{"lat": 1, "lon": 2, "text": "here", "a": 7}'
+    members = [("1.json", text.encode()), ("2.json", whole)]
+    write_tar(tmp_path / "a.tar", members)
+    rows, _ = convert("webdataset", tmp_path, tmp_path / "out")
+    assert len(rows) == 2
+    assert (rows[1]["lat"], rows[1]["lon"], rows[1]["text"]) == (1.0, 2.0, "here")
+
+
+def test_a_sample_of_any_number_of_files_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(foreign, "MOST_OF_SAMPLE", 100_000)
+    write_tar(tmp_path / "a.tar", [(f"1.{i}.jpg", bytes(40_000)) for i in range(3)])
+    with pytest.raises(ValueError, match="sample 1 has more than 100000 bytes"):
+        convert("webdataset", tmp_path, tmp_path / "out")
 
 
 def test_parquet_of_hugging_face_becomes_a_dataset(tmp_path):

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Users' tables of flows: any ids, H3 cells, CSV and Parquet, errors that name rows."""
 
+import math
+
 import h3
 import numpy as np
 import pyarrow as pa
@@ -9,9 +11,9 @@ import pyarrow.csv as csv
 import pyarrow.parquet as parquet
 import pytest
 
-from unigeo_jax.data import edge_tables
+from unigeo_jax.data import edge_tables, graph
 
-NODES = {"node": ["b", "a", "007"], "lat": [1.0, 2.0, 3.0], "lon": [10.0, 20.0, -170.0]}
+NODES = ["b", "a", "007"]  # numbers 2, 1, 0
 EDGES = {
     "origin": ["a", "007", "a"],
     "destination": ["b", "007", "b"],
@@ -19,94 +21,106 @@ EDGES = {
 }
 
 
-def save(tmp_path, name, columns, suffix):
-    path = tmp_path / f"{name}{suffix}"
-    table = pa.table(columns)
+def make(tmp_path, edges, nodes, suffix=".parquet", cells=False):
+    path = tmp_path / f"edges{suffix}"
     if suffix == ".csv":
-        csv.write_csv(table, path)
+        csv.write_csv(pa.table(edges), path)
     else:
-        parquet.write_table(table, path, row_group_size=2)
-    return path
-
-
-def both(tmp_path, edges=EDGES, nodes=NODES, suffix=".parquet", **options):
-    return edge_tables.from_table(
-        tmp_path / "graph",
-        save(tmp_path, "edges", edges, suffix),
-        save(tmp_path, "nodes", nodes, suffix),
-        **options,
-    )
+        parquet.write_table(pa.table(edges), path, row_group_size=2)
+    ids = (edge_tables.identity(node, cells) for node in nodes)
+    known = edge_tables.ranked(id for id in ids if id is not None)
+    return edge_tables.from_table(tmp_path / "graph", path, known, cells)
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv"])
-def test_ids_become_row_numbers_of_the_table_of_nodes(tmp_path, suffix):
-    graph, nodes = both(tmp_path, suffix=suffix)
-    np.testing.assert_array_equal(graph.indptr_n, [0, 0, 1, 2])
-    np.testing.assert_array_equal(graph.indices_e, [0, 2])
-    np.testing.assert_array_equal(graph.weight_e, [5.5, 2.0])
-    assert graph.kinds == ("flow",)
-    assert nodes.id.to_pylist() == ["b", "a", "007"]
-    np.testing.assert_array_equal(nodes.lat_n, [1, 2, 3])
-    np.testing.assert_array_equal(nodes.lon_n, [10, 20, -170])
+def test_ids_become_their_ranks_and_flows_given_twice_add_up(tmp_path, suffix):
+    found = make(tmp_path, EDGES, NODES, suffix)
+    np.testing.assert_array_equal(found.indptr_n, [0, 1, 2, 2])
+    np.testing.assert_array_equal(found.indices_e, [0, 2])
+    np.testing.assert_array_equal(found.weight_e, [2.0, 5.5])
+    assert found.kinds == ("flow",)
 
 
 def test_ids_beyond_int32_and_kinds_are_kept(tmp_path):
-    nodes = NODES | {"node": pa.array([2**40, 5, 2**63], pa.uint64())}
     edges = {
         "origin": pa.array([5, 5, 2**40], pa.int64()),
         "destination": pa.array([2**40, 2**40, 5], pa.int64()),
         "weight": pa.array([1, 2, 3], pa.int32()),
         "kind": ["rail", "air", "rail"],
     }
-    graph, _ = both(tmp_path, edges, nodes)
-    assert graph.kinds == ("rail", "air")
-    np.testing.assert_array_equal(graph.indices_e, [1, 0, 0])
-    np.testing.assert_array_equal(graph.kind_e, [0, 0, 1])
-    np.testing.assert_array_equal(graph.weight_e, [3, 1, 2])
+    found = make(tmp_path, edges, [2**40, 5, 2**63])
+    assert found.kinds == ("rail", "air")
+    np.testing.assert_array_equal(found.indices_e, [1, 1, 0])
+    np.testing.assert_array_equal(found.kind_e, [0, 1, 0])
+    np.testing.assert_array_equal(found.weight_e, [1, 2, 3])
+    np.testing.assert_array_equal(graph.read(tmp_path / "graph").indptr_n, [0, 2, 3, 3])
+
+
+def test_whole_numbers_are_ranked_by_value_however_they_are_written(tmp_path):
+    for nodes in ([10, 9, 2, 0], ["10", "9", "2", "0"], [b"10", b"9", 2.0, 0, None]):
+        for origin in ([10, 2], ["10", "2"], [10.0, 2.0]):
+            edges = {"origin": origin, "destination": [0, 9], "weight": [1.0, 2.0]}
+            found = make(tmp_path, edges, nodes)
+            np.testing.assert_array_equal(found.indptr_n, [0, 0, 1, 1, 2])
+            np.testing.assert_array_equal(found.indices_e, [2, 0])
+    assert edge_tables.identity(math.nan) is None is edge_tables.identity("")
+    assert edge_tables.identity("NA") == "NA"  # Namibia
+    assert edge_tables.ranked([2**70, -1]).to_pylist() == ["-1", str(2**70)]
 
 
 @pytest.mark.parametrize("resolution", [3, 9])
 @pytest.mark.parametrize("text", [True, False])
-def test_h3_cells_are_nodes_in_either_spelling(tmp_path, resolution, text):
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_h3_cells_are_nodes_in_either_spelling(tmp_path, resolution, text, suffix):
     cells = [h3.latlng_to_cell(lat, 7.0, resolution) for lat in (45.0, 46.0, 47.0)]
-    numbers = pa.array([h3.str_to_int(cell) for cell in cells], pa.uint64())
+    numbers = [h3.str_to_int(cell) for cell in cells]
     edges = {"origin": cells[:2], "destination": cells[1:], "weight": [1.0, 2.0]}
-    nodes = {"node": cells if text else numbers}
-    graph, known = both(tmp_path, edges, nodes, cells=True)
-    np.testing.assert_array_equal(graph.indices_e, [1, 2])
-    assert known.id.to_pylist() == numbers.to_pylist()
-    centres = np.array([h3.cell_to_latlng(cell) for cell in cells])
-    np.testing.assert_array_equal(np.stack([known.lat_n, known.lon_n], 1), centres)
+    if not text:
+        for end, own in (("origin", numbers[:2]), ("destination", numbers[1:])):
+            edges[end] = pa.array(own, pa.uint64())
+    nodes = numbers if text else cells
+    found = make(tmp_path, edges, nodes, suffix, cells=True)
+    rank = np.argsort(np.argsort(numbers))
+    dense = np.zeros((3, 3))
+    dense[rank[0], rank[1]], dense[rank[1], rank[2]] = 1, 2
+    origin_e = np.repeat(np.arange(3), np.diff(found.indptr_n))
+    np.testing.assert_array_equal(dense[origin_e, found.indices_e], found.weight_e)
+    assert found.edges == 2
 
 
 @pytest.mark.parametrize(
-    ("edges", "nodes", "message"),
+    ("edges", "message"),
     [
-        ({"origin": ["a", "a", "x"]}, {}, "row 2 has origin x, which is no node"),
-        ({"destination": ["a", None, "b"]}, {}, "row 1 has destination None"),
-        ({"weight": [1.0, 2.0, None]}, {}, r"edge 2 .*weight nan"),
-        ({"weight": [1.0, -2.0, 1.0]}, {}, r"edge 1 .*weight -2\.0"),
-        ({"weight": ["1", "many", "2"]}, {}, "weight is string"),
-        ({"origin": [[1], [2], [3]]}, {}, "origin is list.*nodes are string"),
-        ({}, {"node": ["a", "b", "a"]}, "rows 0 and 2 are both node a"),
-        ({}, {"node": ["a", None, "b"]}, "row 1 has no node"),
-        ({}, {"lat": [1.0, 91.0, 2.0]}, r"row 1 \(node a\) has lat 91\.0"),
-        ({}, {"lon": [1.0, 2.0, None]}, r"row 2 \(node 007\) has .*lon nan"),
+        ({"origin": ["a", "a", "x"]}, "row 2 has origin x, which is none of the 3"),
+        ({"origin": [1, 2, 7]}, "row 0 has origin 1, which is none"),
+        ({"destination": ["a", None, "b"]}, "row 1 has destination None"),
+        ({"origin": [["a"], [], []]}, r"row 0 has origin \['a'\], which is none"),
+        ({"weight": [1.0, 2.0, None]}, "row 2 has weight nan; allowed: 0 or more"),
+        ({"weight": [1.0, -2.0, 1.0]}, r"row 1 has weight -2\.0; allowed"),
+        ({"weight": [1.0, 1.0, math.inf]}, "row 2 has weight inf; allowed"),
+        ({"weight": [1.0, 1.0, 1e39]}, "edge 2 .*finite in float32"),
+        ({"weight": ["1", "many", "2"]}, "weight is string"),
     ],
 )
-def test_what_is_wrong_with_a_table_is_named(tmp_path, edges, nodes, message):
+def test_what_is_wrong_with_a_flow_is_named(tmp_path, edges, message):
     with pytest.raises(ValueError, match=message):
-        both(tmp_path, EDGES | edges, NODES | nodes)
+        make(tmp_path, EDGES | edges, NODES)
+
+
+def test_unknown_numbers_and_fractions_are_named_among_whole_ones(tmp_path):
+    edges = {"destination": [1, 1], "weight": [1.0, 1.0]}
+    for origin, said in (([1, -3], "-3"), ([1.0, 0.5], "0.5"), (["1", "x"], "x")):
+        with pytest.raises(ValueError, match=f"row 1 has origin {said}, which is none"):
+            make(tmp_path, edges | {"origin": origin}, [0, 1])
 
 
 def test_columns_cells_and_endings_are_checked(tmp_path):
     with pytest.raises(ValueError, match="no column weight; it has origin, dest"):
-        both(tmp_path, {"origin": ["a"], "destination": ["a"]})
-    with pytest.raises(ValueError, match="no column lat, lon; it has node"):
-        both(tmp_path, nodes={"node": ["a"]})
-    with pytest.raises(ValueError, match="row 0 has b, which is no H3 cell"):
-        both(tmp_path, cells=True)
+        make(tmp_path, {"origin": ["a"], "destination": ["a"]}, NODES)
+    cell = h3.latlng_to_cell(45, 7, 5)
+    with pytest.raises(ValueError, match="row 0 has a, which is no H3 cell"):
+        make(tmp_path, EDGES, [cell], cells=True)
+    with pytest.raises(ValueError, match="b, which is no H3 cell"):
+        make(tmp_path, EDGES, NODES, cells=True)
     with pytest.raises(ValueError, match=r"ends in \.parquet or \.csv"):
-        edge_tables.read_nodes(tmp_path / "nodes.xlsx")
-    with pytest.raises(ValueError, match="no row"):
-        both(tmp_path, nodes={"node": pa.array([], pa.string())})
+        edge_tables.from_table(tmp_path, tmp_path / "e.xlsx", edge_tables.ranked("ab"))

@@ -3,6 +3,9 @@
 """Small images as bytes, against Pillow, and files that are damaged or too large."""
 
 import io
+import struct
+import subprocess
+import sys
 
 import numpy as np
 import PIL.Image
@@ -77,3 +80,75 @@ def test_damaged_jpegs_raise_a_value_error():
     for bad in (data[:100], data[: len(data) // 2], data[:3], huge):
         with pytest.raises(ValueError, match="cannot be read"):
             images.decode(bad)
+
+
+def tiff(width, length):
+    """A TIFF of 16 x 16 grey pixels, by LZW, in one tile of this claimed size."""
+    own = {256: 16, 257: 16, 258: 8, 259: 5, 262: 1, 277: 1}  # sides, bits, ...
+    own |= {322: width, 323: length, 324: 200, 325: 100}  # tile: sides, place, bytes
+    entries = [struct.pack("<HHII", t, 4, 1, v) for t, v in sorted(own.items())]
+    head = b"II*\0" + struct.pack("<IH", 8, len(own))
+    return head + b"".join(entries) + bytes(1000)
+
+
+def webp(kind, side):
+    """A WebP whose header claims side x side pixels."""
+    data = bytearray(
+        saved(PIL.Image.new("RGB", (8, 8)), "WEBP", lossless=kind == "VP8L")
+    )
+    if kind == "VP8X":
+        body = b"\0\0\0\0" + 2 * (side - 1).to_bytes(3, "little")
+        data[12:12] = b"VP8X" + struct.pack("<I", len(body)) + body
+    elif kind == "VP8L":
+        data[21:25] = struct.pack("<I", (side - 1) | (side - 1) << 14)
+    else:
+        data[26:30] = struct.pack("<HH", side, side)
+    data[4:8] = struct.pack("<I", len(data) - 8)
+    return bytes(data)
+
+
+# Runs in a process of its own, that may take 64 MB more than it has.
+DECODE = """
+import pathlib, resource, sys
+from unigeo_jax.data import images
+from unigeo_jax.data.own import photos
+size = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
+most = size * resource.getpagesize() + 2**26
+resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
+for path in sys.argv[1:]:
+    data = pathlib.Path(path).read_bytes()
+    for read in (images.decode, photos.decode):
+        try:
+            read(data)
+        except Exception as error:
+            print(type(error).__name__, str(error)[:60])
+"""
+
+
+def decoded(*paths):
+    command = [sys.executable, "-c", DECODE, *map(str, paths)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.splitlines()
+
+
+def test_sizes_are_refused_from_the_header_and_a_lack_of_memory_is_none_of_them(
+    tmp_path,
+):
+    claims = {
+        "tiles": tiff(40_000, 50_000),  # 2 GB for 16 x 16 pixels
+        "VP8": webp("VP8 ", 16_000),
+        "VP8L": webp("VP8L", 16_000),
+        "VP8X": webp("VP8X", 12_000),
+    }
+    for name, data in claims.items():
+        (tmp_path / name).write_bytes(data)
+    lines = decoded(*(tmp_path / name for name in claims))
+    assert [x.split()[0] for x in lines] == ["ValueError", "Unusable"] * len(claims)
+    assert all("more than 64000000 pixels" in line for line in lines[1::2]), lines
+    assert "40000 x 50000 pixels" in lines[0]
+    # What is allowed, on a machine that has no room for it.
+    (tmp_path / "tiff").write_bytes(tiff(20_000, 3_200))
+    (tmp_path / "png").write_bytes(saved(PIL.Image.new("RGBA", (8_000, 8_000)), "PNG"))
+    lines = decoded(tmp_path / "png", tmp_path / "tiff")
+    assert [line.split()[0] for line in lines] == ["MemoryError"] * 4, lines

@@ -4,9 +4,11 @@
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from unigeo_jax.data import splits
 from unigeo_jax.data.datasets import us_flows
+from unigeo_jax.data.datasets.us_flows import MODELLED, SHARED_OUT
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +78,33 @@ def test_an_airport_far_from_everybody_shares_nothing(country):
     node_ak, share_ak = us_flows.catchments(at_n3, nobody_n, at_n3[:2])
     assert node_ak.shape == share_ak.shape == (2, us_flows.AREAS)
     assert not share_ak.any()
+
+
+def run_on(data="us_places", towers=(), **more):
+    """A run's config, in the parts that tell which flows it learned from."""
+    found = {"data": {"name": data}, "towers": dict(towers), **more}
+    return found, ConfigDict(found)
+
+
+def flows(**data):
+    return {"flows": {"module": "mobility", "data": {"graph": "", "kinds": ()} | data}}
+
+
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        (run_on("us_places", flows()), [MODELLED, SHARED_OUT]),
+        (run_on("us_places/tiny", {"mobility": {"data": {}}}), [MODELLED, SHARED_OUT]),
+        (run_on("us_places", flows(kinds=("air",))), [SHARED_OUT]),
+        (run_on("us_places", flows(kinds=(us_flows.GRAVITY,))), [MODELLED]),
+        (run_on("us_places", flows(graph="mine")), []),
+        (run_on("us_places", {"poi": {"data": {}}}), []),
+        (run_on("mine", flows()), []),
+        (run_on(taught_by=("poi", "mobility")), [MODELLED, SHARED_OUT]),
+        (run_on(taught_by=("poi",)), []),
+    ],
+)
+def test_what_is_to_be_said_of_the_flows_of_a_run(run, said):
+    for config in run:
+        assert us_flows.cautions(config) == said
+        assert (us_flows.mark(config) == " (modelled)") == (MODELLED in said)

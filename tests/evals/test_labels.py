@@ -70,7 +70,12 @@ def test_classes_are_numbered_and_rare_ones_left_out_and_counted(tmp_path):
         (["lat,lon,y", "1,2,3", ",2,3"], {}, ["row 3", "lat=''"]),
         (["lat,lon,y", "91,2,3"], {}, ["lat=91", "[-90, 90]"]),
         (["lat,lon,y", "1,2,"], {}, ["none of 1 rows has a target"]),
-        (["lat,lon,y"], {}, ["no column lat"]),
+        (["lat,lon,y"], {}, ["no rows"]),
+        (["lat,lon,y", f"1,2,{'x' * 200_000}"], {}, ["a.csv", "field limit"]),
+        (["lat,lon,y", "1,2,3"], {"block_deg": 10**400}, ["block_deg", "up to 360"]),
+        (["lat,lon,y", "1,2,3"], {"leaks": "text"}, ["leaks=text", "lists of texts"]),
+        (["lat,lon,y", "1,2,3"], {"file": 3}, ["file=3"]),
+        (["lat,lon,y", "1,2,3"], {"file": "../a.csv"}, ["allowed: below"]),
         (["lat,lon,y", "1,2,3"], {"kind": "ranking"}, ["'ranking'", "regression"]),
         (["lat,lon,y", "1,2,3"], {"transform": "sqrt"}, ["'sqrt'", "log1p"]),
         (["lat,lon,y", "1,2,3"], {"leaks": ["magic"]}, ["'magic'", "elevation"]),
@@ -95,6 +100,13 @@ def test_a_folder_without_a_list_of_tasks_is_refused(tmp_path):
     (tmp_path / "tasks.json").write_text('[{"name": "a"}]')
     with pytest.raises(ValueError, match="'a' lacks file, target, kind"):
         labels.read_folder(tmp_path)
+
+
+def test_a_list_of_tasks_nested_too_deeply_is_refused(tmp_path):
+    for text in ("[" * 100_000, "[" * 200 + "]" * 200):
+        (tmp_path / "tasks.json").write_text(text)
+        with pytest.raises(ValueError, match=r"tasks\.json: JSON nested too deeply"):
+            labels.read_folder(tmp_path)
 
 
 def test_a_right_checksum_passes(tmp_path):

@@ -142,6 +142,9 @@ def test_a_folder_of_labels_by_code_and_cells_is_read(tmp_path):
         (["county,y", "1,2"], {"transform": "sqrt"}, ["'sqrt'", "none, log1p"]),
         (["county,y", "1,2"], {"sha256": "00"}, ["sha256", "allowed: 00"]),
         (["county,y"], {}, ["no rows"]),
+        (["county,y", f"1,{'x' * 200_000}"], {}, ["a.csv", "field limit"]),
+        (["county,y", "1,2"], {"name": []}, ["name=[]"]),
+        (["county,y", "1,2"], {"file": "../a.csv"}, ["allowed: below"]),
     ],
 )
 def test_what_is_wrong_with_a_folder_is_said(tmp_path, lines, entry, words):
@@ -149,6 +152,12 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path, lines, entry, words):
         mora_tables.read_folder(write(tmp_path, lines, **entry))
     for word in words:
         assert word in str(error.value)
+
+
+def test_cells_beyond_the_header_are_no_column(tmp_path):
+    folder = write(tmp_path, ["county,y", "110101,9.5,more", "110102,3"])
+    (labels,), _ = mora_tables.read_folder(folder)
+    assert labels.y_u.tolist() == [9.5, 3]
 
 
 def test_counties_without_cells_or_points_are_refused(tmp_path):
@@ -191,6 +200,67 @@ def test_all_eleven_tasks_are_listed_and_those_without_labels_marked():
         0.7655, abs=5e-5
     )
     assert {k for k, t in mora_tables.TASKS.items() if not t.public} == {"ENE", "COS"}
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        *(("EDU", "EDU"), ("china_county_edu", "EDU"), ("china_county_hsr", "HSR")),
+        *(("china_city_ene", "ENE"), ("china_cell_cos", "COS")),
+        # Another level or country is another task.
+        *(("china_cell_edu", None), ("us_county_edu", None), ("edu", None)),
+        *(("climate_temperature", None), ("china_county_", None)),
+    ],
+)
+def test_labels_feed_the_task_that_their_name_says(name, key):
+    assert mora_tables.listed_as(name) == key
+
+
+def test_a_task_without_published_labels_says_what_to_bring_and_that_is_enough(
+    tmp_path,
+):
+    lines = mora_tables.lacking(["POP", "china_county_edu"]).splitlines()
+    keys = [line.split()[2] for line in lines if line.startswith("not run")]
+    assert keys == ["ELD", "HSR", "CRI", "NTL", "HOU", "ENE", "COS", "ELE", "FOR"]
+    assert len(lines) == len(keys) + 2 * 3  # of ENE and COS: three files each
+    tasks, labels, cells = mora_tables.needs("ENE")
+    for words in (*("city (code)", "value (energy", "any one unit", "log1p"),):
+        assert words in labels
+    assert "plain mean of those of its cells" in cells
+    # A folder of just those files and columns.
+    (tmp_path / "tasks.json").write_text(tasks.removeprefix("tasks.json"))
+    rng = np.random.default_rng(0)
+    city_n = np.arange(120) // 2
+    rows = [f"{c},{c % 9 + 1}" for c in range(60)]
+    (tmp_path / "ENE.csv").write_text("\n".join(["city,value", *rows]))
+    lat_n, lon_n = 20 + city_n % 9 + rng.uniform(0, 0.1, 120), 80 + city_n / 2
+    rows = [f"{i},{lat_n[i]},{lon_n[i]},{city_n[i]}" for i in range(120)]
+    (tmp_path / "cells.csv").write_text("\n".join(["cell,lat,lon,city", *rows]))
+    (labels,), cells = mora_tables.read_folder(tmp_path)
+    assert (labels.name, labels.level, labels.transform) == ("ENE", "city", "log1p")
+    units = mora_tables.join(labels, cells, splits.unit_vectors)
+    assert len(units.y_u) == 60
+    results = mora.run({"ENE": {"xyz": units}}, mora.Options(seeds=1, boosted=False))
+    assert "ENE" not in mora_tables.lacking(results)
+    text = mora.table(results).splitlines()
+    assert text[1] == "ENE: ENE, released vectors 0.719"
+    published = results["ENE"]["published"]["xyz"]
+    assert f"published  xyz {published['r2']:30.3f}  n 60" in text[2]
+    raw = results["ENE"]["grouped"]["xyz"]["raw"]
+    (line,) = [t for t in text if t.split()[:2] == ["grouped", "xyz"]]
+    assert line.endswith(f"of raw labels {raw:.3f}")
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the county labels are not here")
+def test_the_real_county_labels_feed_four_tasks_at_their_transforms():
+    labels, _ = mora_tables.read_folder(SHARED, start=COUNTIES)
+    found = {mora_tables.listed_as(one.name): one for one in labels}
+    assert {key: one.transform for key, one in found.items()} == {
+        **{"EDU": "none", "ELD": "none", "HOU": "none", "HSR": "log1p"}
+    }
+    assert {one.level for one in labels} == {"county"}
+    text = mora_tables.lacking(one.name for one in labels)
+    assert text.count("not run") == 7 and "EDU" not in text
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the county labels are not here")

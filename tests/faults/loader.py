@@ -1,9 +1,14 @@
 # SPDX-FileCopyrightText: 2026 The unigeo_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Reads batches in a worker process that is killed on the way: for test_data.py."""
+"""Reads batches in a worker that is killed, or stopped, on the way: for test_data.py.
+
+python -m tests.faults.loader DATA_DIR SIGNAL
+"""
 
 import multiprocessing
+import os
 import pathlib
+import signal
 import sys
 
 from absl import flags
@@ -14,7 +19,7 @@ from unigeo_jax.data import datasets, order, pipeline
 from unigeo_jax.modalities import aerial
 
 
-def main(data_dir: str) -> None:
+def main(data_dir: str, sign: str) -> None:
     flags.FLAGS.mark_as_parsed()  # Grain reads some
     source, index = datasets.load("mine", "train", pathlib.Path(data_dir))
     read = pipeline.ReadPlaces(
@@ -30,10 +35,10 @@ def main(data_dir: str) -> None:
             watch.beat(number)
             if number == 5:
                 (worker,) = multiprocessing.active_children()
-                worker.kill()
-                print("killed", flush=True)
+                os.kill(worker.pid or 0, signal.Signals[sign])
+                print(f"{sign} {worker.pid}", flush=True)
     print("an end", flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -6,9 +6,12 @@ import builtins
 import json
 import os
 import pathlib
+import re
+import resource
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 
 import numpy as np
@@ -94,7 +97,18 @@ def harm_records(folder, shard, count):
     raise AssertionError(f"{len(bad)} records of {path} are bad")
 
 
-def harm_image(folder, number):
+def harm_first(folder):
+    """Flips a byte so that record 0, and no other, cannot be read."""
+    path = shard_file(folder, 0)
+    whole = path.read_bytes()
+    for at in range(0, len(whole), 97):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        if unreadable(folder) == {0}:
+            return
+    raise AssertionError("no byte is that of record 0 alone")
+
+
+def harm_image(folder, number, harm=lambda data: data[: len(data) // 2]):
     """Rewrites a shard with one image cut in half: the record itself is whole."""
     path = shard_file(folder, number // SHARD)
     from array_record.python import array_record_module as module
@@ -105,7 +119,7 @@ def harm_image(folder, number):
 
     example = tf_example_pb2.Example.FromString(records[number % SHARD])
     values = example.features.feature["aerial"].bytes_list.value
-    values[0] = values[0][: len(values[0]) // 2]
+    values[0] = harm(values[0])
     records[number % SHARD] = example.SerializeToString()
     reader.close()
     writer = module.ArrayRecordWriter(str(path), "group_size:1")
@@ -114,8 +128,9 @@ def harm_image(folder, number):
     writer.close()
 
 
-def batches(folder, workers=0, max_bad=0.001, steps=16):
+def batches(folder, workers=0, max_bad=0.001, steps=16, cache_mb=0):
     source, index = datasets.load("mine", "train", folder.parents[1])
+    source = pipeline.memo_if_small(source, cache_mb)
     readers = [("aerial", aerial, {"size": 16, "shift": 0})]
     read = pipeline.ReadPlaces(source, index["cell"], readers)
     places = order.BatchOrder(
@@ -144,6 +159,34 @@ def test_bad_records_and_images_are_masked_the_same_on_every_run(folder, capfd):
         lines = [x for x in err.splitlines() if f"record {number} of" in x]
         assert len(lines) == 2, err
         assert str(shard_file(folder, number // SHARD)) in lines[0]
+
+
+def test_a_bad_first_record_is_masked_in_a_run_that_keeps_records_in_memory(folder):
+    harm_first(folder)
+    harm_image(folder, 41)
+    source, _ = datasets.load("mine", "train", folder.parents[1])
+    assert isinstance(pipeline.memo_if_small(source, 64), pipeline.Memo)
+    # Its size is that of the first record that is whole, not of a damaged one.
+    assert pipeline.memo_if_small(source, 60 * 16 * 16 * 3 / 2**20) is source
+    kept = batches(folder, cache_mb=64)
+    assert masked(kept) == masked(batches(folder))
+    assert {n for step in masked(kept) for n in step} == {0, 41}
+
+
+def test_a_source_of_which_nothing_can_be_read_is_not_kept_in_memory(folder):
+    for number in range(3):
+        path = shard_file(folder, number)
+        path.write_bytes(path.read_bytes()[:64])
+    source, _ = datasets.load("mine", "train", folder.parents[1])
+    assert pipeline.memo_if_small(source, 64) is source
+
+
+def test_records_that_are_read_one_by_one_leave_out_what_is_bad(folder, capfd):
+    (bad,) = harm_records(folder, 1, 1)
+    source, _ = datasets.load("mine", "train", folder.parents[1])
+    texts = [r["text"] for r in datasets.readable(source, range(PLACES))]
+    assert texts == [f"place {n}" for n in range(PLACES) if n != bad]
+    assert f"record {bad} of" in capfd.readouterr().err
 
 
 def test_the_other_places_of_a_batch_are_what_they_were(made, folder):
@@ -186,6 +229,22 @@ def test_a_file_that_is_missing_or_forbidden_is_never_skipped(folder, monkeypatc
         path.chmod(0)
         with pytest.raises(OSError):
             batches(folder, max_bad=1.0)
+
+
+def test_a_lack_of_memory_is_not_taken_for_a_bad_record(folder):
+    large = images.encode_png(np.zeros((5_000, 5_000, 3), np.uint8))
+    harm_image(folder, 41, lambda _: large)
+    source, _ = datasets.load("mine", "train", folder.parents[1])
+    now = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    most = now * resource.getpagesize() + 2**26
+    resource.setrlimit(resource.RLIMIT_AS, (most, limits[1]))
+    try:
+        with pytest.raises(MemoryError):
+            source[41]
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+    assert source[41]["aerial"].shape == (5_000, 5_000, 3)
 
 
 def test_a_half_read_index_is_an_error_that_names_it(folder):
@@ -243,15 +302,37 @@ def test_a_class_that_features_name_is_not_imported(folder, key, monkeypatch):
     assert not hasattr(builtins, "harmed")
 
 
-def test_a_loader_worker_that_is_killed_is_an_error_not_an_end(made):
+def read_until(made, sign):
+    """Reads on after a signal to the worker: exit code, its number, what was said."""
+    began = time.monotonic()
     ran = subprocess.run(
-        [sys.executable, "-m", "tests.faults.loader", str(made)],
+        [sys.executable, "-m", "tests.faults.loader", str(made), sign],
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=120,
     )
-    assert ran.stdout == "killed\n", ran.stderr
-    assert ran.returncode in (1, 5)
-    said = ran.stderr.lower()
+    (said, number), rest = ran.stdout.split(" "), ran.stderr
+    assert said == sign and number.strip().isdigit(), ran.stdout + rest
+    return ran.returncode, int(number), rest, time.monotonic() - began
+
+
+def test_a_loader_worker_that_is_killed_is_an_error_not_an_end(made):
+    code, _, err, _ = read_until(made, "SIGKILL")
+    assert code in (1, 5)
+    said = err.lower()
     assert "worker process" in said or "watchdog: the reader has stood" in said
+
+
+def test_a_loader_worker_that_is_stopped_is_ended_by_the_watchdog(made):
+    """It says that the data are what does not come, and leaves no process behind."""
+    code, worker, err, seconds = read_until(made, "SIGSTOP")
+    assert code == 5, err
+    assert re.search(r"watchdog: the reader has stood in step \d+ for \d+ s", err)
+    assert "budget.py" in err and "its own data do not come" in err
+    assert seconds < 60
+    path = pathlib.Path(f"/proc/{worker}/status")
+    deadline = time.monotonic() + 20
+    while path.exists() and "State:\tZ" not in path.read_text():
+        assert time.monotonic() < deadline, "the worker lives on"
+        time.sleep(0.05)

@@ -4,42 +4,75 @@
 
 import json
 import pathlib
+import re
 import resource
 import shutil
 import signal
 import socket
 import time
 
+import numpy as np
 import pytest
 
-from benchmarks import fault_server, faults
-from unigeo_jax import checkpoint
-
-
-@pytest.fixture(scope="module")
-def ground(earth_tiny, tmp_path_factory):
-    """A server of forks, and what an undisturbed run gave."""
-    import random
-
-    folder = tmp_path_factory.mktemp("ground")
-    draw = random.Random(random.SystemRandom().random())
-    with fault_server.Server(folder / "log") as server:
-        ground = faults.Ground(server, folder, earth_tiny, draw, {})
-        faults.once(ground, "train", faults.train_command(ground, folder / "straight"))
-        ground.straight["state"] = faults.state_digest(folder / "straight")
-        yield ground
+from benchmarks import fault_ground, faults
+from unigeo_jax import checkpoint, sharding
 
 
 def run(ground, folder, *more, fault=""):
-    command = faults.train_command(ground, folder, *more)
+    command = fault_ground.train_command(ground, folder, *more)
     return ground.server.start(command, {"UNIGEO_FAULT": fault} if fault else {})
 
 
 @pytest.mark.parametrize("kind", ["saving", "restoring"])
 def test_a_killed_run_ends_with_the_bits_of_one_that_was_not(ground, tmp_path, kind):
-    trial = faults.kill_training(ground, kind, tmp_path / "run")
+    survives(faults.killed(ground, kind, tmp_path / "run", 0))
+
+
+def survives(trial):
     assert trial.survived, trial
     assert trial.equal, trial
+    assert (trial.kills > 0, trial.lost) == (True, 0), trial
+
+
+def test_a_save_killed_before_any_of_its_operations_loses_no_checkpoint(
+    ground, tmp_path
+):
+    """One of all points, drawn at random; benchmarks/faults.py kills at each."""
+    points = ground.straight["points"] = fault_ground.list_points(ground)
+    names = {point for point, _ in points}
+    assert len(names) >= 40
+    for point in (
+        *("os.mkdir N.tmp", "files 5", "open N.tmp/default.tmp/crc32.json"),
+        *("os.rename N.tmp", "shutil.rmtree N", "os.rmdir N/default"),
+    ):
+        assert point in names
+    number = ground.draw.randrange(len(points))
+    survives(faults.killed(ground, faults.POINTS, tmp_path / "run", number))
+
+
+def test_a_run_that_loses_its_checkpoints_is_found_out(ground, tmp_path):
+    """What ends with the same bits, because it began again, is no survivor."""
+    run = tmp_path / "run"
+    kept = faults.Kept(run)
+    command = fault_ground.train_command(ground, run)
+    child = ground.server.start(command, {"UNIGEO_FAULT": "kill@save.copied:3"})
+    assert child.wait() == -signal.SIGKILL
+    kept.after(child)
+    assert (kept.lost, kept.there) == (0, 6)
+    shutil.rmtree(run / "checkpoints" / "6")
+    child = ground.server.start(command)
+    assert child.wait() == 0, child.err()
+    kept.after(child)
+    assert (kept.lost, kept.from_steps) == (1, [0, 3])
+    assert fault_ground.state_digest(run) == ground.straight["state"]
+
+
+@pytest.mark.slow
+def test_a_killed_evaluation_shows_nothing_half_written_and_ends_the_same(
+    ground, tmp_path
+):
+    faults.undisturbed(ground, "evaluate.py")
+    survives(faults.killed(ground, "evaluate.py", tmp_path / "out", 1))
 
 
 def test_a_run_says_where_it_stands_and_where_its_time_went(ground):
@@ -71,7 +104,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_gives_the_same_end(
     assert f"step 12 is damaged: {victim}" in child.err()
     assert "going on from step 9" in child.err()
     assert "from step 9, example 144" in child.out()
-    assert faults.state_digest(folder) == ground.straight["state"]
+    assert fault_ground.state_digest(folder) == ground.straight["state"]
     assert (folder / "damaged" / "12.0").is_dir()
 
 
@@ -87,7 +120,7 @@ def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(ground, tmp_path):
     assert checkpoint.newest_good(folder / "checkpoints", False) == (6, [])
     again = run(ground, folder)
     assert again.wait() == 0, again.err()
-    assert faults.state_digest(folder) == ground.straight["state"]
+    assert fault_ground.state_digest(folder) == ground.straight["state"]
 
 
 def wait_for(path, seconds=60):
@@ -110,7 +143,7 @@ def test_a_second_job_in_a_workdir_is_refused_and_a_dead_one_is_no_obstacle(
     assert first.kill() == -signal.SIGKILL
     third = run(ground, folder)
     assert third.wait() == 0, third.err()
-    assert faults.state_digest(folder) == ground.straight["state"]
+    assert fault_ground.state_digest(folder) == ground.straight["state"]
 
 
 def test_a_second_sigterm_ends_the_run_at_once(ground, tmp_path):
@@ -137,3 +170,55 @@ def test_a_process_whose_peer_never_joins_ends_and_says_so(ground, tmp_path):
     assert time.monotonic() - began < 60
     assert code in (1, -signal.SIGABRT), child.err()
     assert "0 of 2" in child.err() or "task" in child.err(), child.err()
+
+
+def test_a_run_that_diverges_ends_with_code_4_and_the_steps(ground, tmp_path):
+    flags = ["--config.optim.lr=1e30", "--config.max_skips=3"]
+    child = run(ground, tmp_path / "run", *flags)
+    assert child.wait() == 4, child.err()
+    found = re.search(
+        r"error: loss or gradient not finite in steps (\d+) to (\d+)", child.err()
+    )
+    assert int(found[2]) - int(found[1]) == 2
+    assert f"step {found[1]} was not finite and is skipped; process 0" in child.err()
+
+
+def test_a_run_whose_records_are_mostly_damaged_ends_with_code_3(ground, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(ground.data_dir / "earth", data / "earth")
+    (shard, *_) = sorted(data.rglob("*train*.array_record*"))
+    harmed = bytearray(shard.read_bytes())
+    for at in range(len(harmed) // 10, len(harmed) * 9 // 10, len(harmed) // 100):
+        harmed[at] ^= 1  # in most, a record of its own
+    shard.write_bytes(harmed)
+    child = run(ground, tmp_path / "run", f"--data_dir={data}")
+    assert child.wait() == 3, child.err()
+    assert str(shard) in child.err() and "records cannot be read" in child.err()
+
+
+RESTORE = """
+import pathlib, sys
+import jax, numpy as np
+from unigeo_jax import checkpoint, sharding
+everywhere = sharding.replicated(sharding.make_mesh()) if sys.argv[2] else None
+shape = jax.ShapeDtypeStruct((16, 4), np.float32, sharding=everywhere)
+saves = checkpoint.Checkpoints(pathlib.Path(sys.argv[1]))
+print(saves.restore(1, {"w": shape})["w"].sum())
+"""
+
+
+def test_what_other_devices_saved_is_refused_without_a_target(ground, tmp_path, mesh):
+    """Training always has one: `abstract` of train.prepare carries shardings."""
+    x = np.arange(64, dtype=np.float32).reshape(16, 4)
+    saves = checkpoint.Checkpoints(tmp_path / "checkpoints")
+    saves.save(1, sharding.to_global({"w": x}, mesh))
+    saves.close()
+    script = tmp_path / "restore.py"
+    script.write_text(RESTORE)
+    command = [str(script), str(tmp_path / "checkpoints")]
+    child = ground.server.start([*command, ""])
+    assert child.wait() == 1
+    assert "Topology mismatch" in child.err() and "provide a target" in child.err()
+    child = ground.server.start([*command, "with one"])
+    assert child.wait() == 0, child.err()
+    assert float(child.out()) == x.sum()

@@ -13,12 +13,19 @@ import warnings
 import zipfile
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from benchmarks import fuzz, fuzz_changes, fuzz_targets
+from launch import shared_config
 from tests import planted_parser, pth_files
-from unigeo_jax import pth
+from unigeo_jax import bundles, geometries, pth, workdir
+from unigeo_jax.data import graph
+from unigeo_jax.data.own import problems, table
+from unigeo_jax.evals import chips, labels, mora_tables
 from unigeo_jax.modalities import text as texts
+from unigeo_jax.siglip import files as weights
 
 ROOT = pathlib.Path(__file__).parents[2]
 RUNS = [
@@ -134,6 +141,49 @@ def test_texts_of_any_kind_become_ids_of_the_stated_length(text):
     want = texts.spec(length=16)
     assert np.shape(got) == np.shape(want)
     assert np.asarray(got).min() >= 0
+
+
+def geoparquet(folder, text):
+    """A table without columns lat and lon, with `text` as GeoParquet's metadata."""
+    made = pa.table({"geometry": [b""]}).replace_schema_metadata({"geo": text})
+    pyarrow.parquet.write_table(made, folder / "t.parquet")
+    return made.schema
+
+
+def plain(name):
+    return lambda folder, text: (folder / name).write_text(text)
+
+
+READERS = {
+    "workdir": (plain("config.json"), workdir.read_about),
+    "workdir's check": (plain("config.json"), lambda f: workdir.check(f, None)),
+    "model": (plain("config.json"), bundles.read_config),
+    "graph": (plain("graph.json"), graph.read),
+    "tasks": (plain("tasks.json"), labels.read_folder),
+    "the eleven tasks": (plain("tasks.json"), mora_tables.read_folder),
+    "chips": (plain("default_partition.json"), lambda f: chips.read(f, ["red"])),
+    "shared config": (plain("c.json"), lambda f: shared_config.read(f / "c.json")),
+    "table": (geoparquet, lambda f: table.read(f / "t.parquet", problems.Problems())),
+    "geometries": (
+        geoparquet,
+        lambda f: geometries.column(pyarrow.parquet.read_schema(f / "t.parquet")),
+    ),
+    "index of weights": (
+        plain("w.safetensors.index.json"),
+        lambda f: weights.open_weights(f / "w.safetensors.index.json"),
+    ),
+}
+
+
+@pytest.mark.parametrize("text", ["[" * 10**5, '{"a":' * 990 + "1" + "}" * 990])
+@pytest.mark.parametrize("name", READERS)
+def test_json_of_any_depth_is_refused_by_all_who_read_others_files(
+    tmp_path, name, text
+):
+    write, read = READERS[name]
+    write(tmp_path, text)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        read(tmp_path)
 
 
 NAMES = (

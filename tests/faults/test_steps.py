@@ -2,7 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Steps that must not count: not finite, or a spike; and the way round bad data."""
 
+import itertools
 import json
+import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +15,17 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import five_modal
-from unigeo_jax import optim, seams, sharding, skips, tasks, train, workdir
+from unigeo_jax import (
+    checkpoint,
+    metrics,
+    optim,
+    seams,
+    sharding,
+    skips,
+    tasks,
+    train,
+    workdir,
+)
 from unigeo_jax.data import order, pipeline
 
 
@@ -67,23 +80,75 @@ def test_the_places_of_a_skipped_step_are_named_and_too_many_end_the_run(capsys)
             yield batch(poison=[3, 7] if start + 1 in (4, 5, 6) else None)
             start += 1
 
+    def saved():
+        return 2
+
     watch = skips.Skips(feed, most=3)
     for number, skipped in ((1, 0), (2, 0), (3, 0), (4, 1), (5, 2)):
-        watch.add(number, jnp.int32(skipped))
-    watch.report(saved=2)
+        watch.add(number, jnp.int32(skipped), saved)
+    assert not capsys.readouterr().err  # the last two may still run
+    watch.report(saved)
     err = capsys.readouterr().err
     assert "step 4 was not finite and is skipped; process 0 of 1" in err
     assert "inputs not finite of places [103, 107]" in err
     assert err.count("\n") == 2
-    watch.add(6, jnp.int32(3))
+    watch.add(6, jnp.int32(3), saved)
     with pytest.raises(FloatingPointError, match=r"steps 4 to 6; last good .* step 2"):
-        watch.report(saved=2)
+        watch.report(saved)
+
+
+def test_too_many_skipped_steps_end_the_run_two_steps_later_without_a_report():
+    watch = skips.Skips(lambda start: iter([batch()]), most=3)
+    begun = []
+    with pytest.raises(FloatingPointError, match="steps 4 to 6"):
+        for number in range(1, 100):
+            begun.append(number)
+            watch.add(number, jnp.int32(max(0, number - 3)), lambda: None)
+    assert begun[-1] == 8
+
+
+def test_places_of_a_cell_that_another_has_are_counted():
+    cell = np.zeros((16, 2), np.int32)
+    cell[:, 0] = [1, 2, 3, 4, 1, 2, 1, 9, *range(20, 28)]
+    cell[[3, 12], 1] = 1 << 30
+    cell[12, 0] = 4  # the same two words as place 3
+    cell[13, 0] = 4  # only one of them
+    for devices in (1, 8):
+        mesh = sharding.make_mesh(devices=jax.devices()[:devices])
+        found = metrics.repeats(sharding.to_global(batch() | {"cell": cell}, mesh))
+        assert found == {"same_cell": 4.0}
+
+
+def test_a_run_that_is_not_finite_ends_long_before_its_next_report(tmp_path, capsys):
+    config = five_modal.get_config("tiny")
+    with config.unlocked():
+        config.steps, config.batch = 200, 16
+        config.log_every, config.max_skips = 100, 4
+        config.checkpoint.every = 8
+    mesh, state, step = setup(optax.adam(0.1), 1)
+    shardings = jax.tree.map(lambda x: x.sharding, state)
+    abstract = checkpoint.abstract_like(state, shardings)
+    run: Any = train.Prepared(*(None, lambda: state, step, abstract))
+    cell, begun = np.zeros((16, 2), np.int32), []
+
+    def feed(start):
+        for number in itertools.count(start + 1):
+            begun.append(number)
+            yield batch(poison=[3] if number > 10 else None) | {"cell": cell}
+
+    with pytest.raises(FloatingPointError, match=r"steps 11 to 14; .* step 8"):
+        parts = (mesh, run, {}, feed, lambda params: ({}, ""), lambda params: params)
+        train.carry_on(config, tmp_path, *parts)
+    named = re.findall(r"step (\d+) was not finite", capsys.readouterr().err)
+    assert named == ["11", "12", "13", "14"]
+    assert max(begun) == 16
+    assert checkpoint.steps(tmp_path / "checkpoints") == [8]
 
 
 def test_where_all_inputs_are_finite_all_places_of_the_step_are_named(capsys):
     watch = skips.Skips(lambda start: iter([batch()]), most=9)
-    watch.add(1, jnp.int32(1))
-    watch.report(None)
+    watch.add(1, jnp.int32(1), lambda: None)
+    watch.report(lambda: None)
     assert "all inputs finite; places [100, 101," in capsys.readouterr().err
 
 

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from configs import mobclip
 from unigeo_jax.data import adjacency, graph
 from unigeo_jax.modalities import mobility
 
@@ -200,3 +201,101 @@ def test_wrong_nodes_and_options_are_refused(folder):
         mobility.check(DATA, {"layers": 2, "kind": "gat"})
     with pytest.raises(ValueError, match="inductive with fanout"):
         mobility.check(DATA | {"fanout": (3, 2), "inductive": True}, {"layers": 2})
+
+
+KINDS = ("air (2008)", "gravity-modelled")
+
+
+@pytest.fixture
+def two_kinds(tmp_path):
+    """The folder of a graph of two kinds, and the dense flows of each."""
+    rng = np.random.default_rng(2)
+    flow_kij = rng.exponential(4.0, (2, NODES, NODES))
+    flow_kij *= rng.random((2, NODES, NODES)) < 0.4
+    kind, origin, destination = np.nonzero(flow_kij)
+    edges = (origin, destination, flow_kij[kind, origin, destination], NODES)
+    graph.write(tmp_path / "graph", *edges, kind=kind, kinds=KINDS)
+    return tmp_path, flow_kij
+
+
+def options(**changes):
+    """Options of the tower in the config, with overrides as the command line's."""
+    config: Any = mobclip.get_config("")
+    flat = {f"towers.mobility.data.{key}": value for key, value in changes.items()}
+    with config.unlocked():
+        config.update_from_flattened_dict(flat)
+    return config.towers.mobility.data.to_dict()
+
+
+def strongest(flow_ij, count):
+    return np.where(flow_ij >= np.sort(flow_ij, 1)[:, -count, None], flow_ij, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, lambda air, local: air + local),
+        ({"kinds": ("air",)}, lambda air, local: air),
+        ({"kinds": ("gravity-modelled", "air")}, lambda air, local: air + local),
+        ({"kinds": ("gravity",), "strongest": 2}, lambda _, local: strongest(local, 2)),
+    ],
+)
+def test_one_option_takes_the_edges_of_a_kind_or_the_strongest(
+    two_kinds, changes, expected
+):
+    folder, flow_kij = two_kinds
+    more = {"adjacency": "row_out", "log1p": False, "fanout": (), **changes}
+    shared = constants(folder, **options(**more))
+    flow_ij = expected(*flow_kij)
+    mean_ij = flow_ij / np.maximum(flow_ij.sum(1, keepdims=True), 1e-12)
+    got = encoded(shared, {"node": np.arange(NODES)}, table(), layers=1)
+    np.testing.assert_allclose(got, table() + mean_ij @ table(), atol=1e-5)
+
+
+def test_draws_keep_to_the_edges_chosen_and_are_by_weight_or_all_alike(two_kinds):
+    folder, flow_kij = two_kinds
+    node_b = np.arange(NODES, dtype=np.int32)
+    alike, by_weight = (
+        mobility.gather(
+            {"node": np.repeat(node_b, 400)},
+            np.arange(400 * NODES, dtype=np.uint64),
+            folder,
+            **options(kinds=("air",), adjacency="row_out", log1p=False, **how),
+        )
+        for how in ({"weighted": False}, {"weighted": True})
+    )
+    mean_ij = flow_kij[0] / flow_kij[0].sum(1, keepdims=True)
+    count_i = (mean_ij > 0).sum(1)
+    for x, share_ij, factor_ij in (
+        (alike, (mean_ij > 0) / count_i[:, None], mean_ij * count_i[:, None]),
+        (by_weight, mean_ij, np.ones_like(mean_ij)),
+    ):
+        node_bk = x["node1"].reshape(NODES, -1)
+        weight_bk = x["weight1"].reshape(NODES, -1)
+        rows = np.arange(NODES)[:, None]
+        factor_bk = factor_ij[rows, node_bk] / x["node1"].shape[-1]
+        np.testing.assert_allclose(weight_bk, factor_bk, rtol=1e-5)
+        seen_ij = np.stack([np.bincount(row, minlength=NODES) for row in node_bk])
+        np.testing.assert_allclose(seen_ij / node_bk.shape[1], share_ij, atol=0.03)
+        assert not seen_ij[mean_ij == 0].any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"strongest": -1}, "strongest -1, allowed: edges a node, 1 or more, or 0"),
+        ({"strongest": True}, "strongest True, allowed"),
+        ({"kinds": "air"}, r"kinds 'air', allowed: a tuple of names.*\('air',\)"),
+        ({"kinds": (1,)}, r"kinds \(1,\), allowed"),
+        ({"weighted": False, "fanout": ()}, "weighted False without fanout"),
+    ],
+)
+def test_wrong_choices_of_edges_are_refused(changes, words):
+    with pytest.raises(ValueError, match=words):
+        mobility.check(options() | changes, {"layers": 2})
+
+
+def test_a_kind_that_the_graph_has_not_is_refused_before_anything_is_drawn(two_kinds):
+    for more in ({}, {"whole": False}):
+        with pytest.raises(ValueError, match=r"got \['boat'\], allowed: air \(2008\)"):
+            constants(two_kinds[0], **options(kinds=("air", "boat"), **more))

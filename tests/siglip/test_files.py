@@ -49,6 +49,20 @@ def test_an_npz_is_read_array_by_array_in_pieces(tmp_path, arrays, monkeypatch):
         np.testing.assert_array_equal(read, np.asarray(value, np.float32))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
+def test_an_array_that_is_not_finite_is_refused_by_name(tmp_path, arrays, value, dtype):
+    arrays = {key: x.astype(dtype) for key, x in arrays.items()}
+    arrays["a"][1, 2] = value
+    siglip_files.save_npz(tmp_path / "w.npz", arrays)
+    safetensors.numpy.save_file(arrays, tmp_path / "w.safetensors")
+    for name in ("w.npz", "w.safetensors"):
+        weights = files.open_weights(tmp_path / name)
+        np.testing.assert_array_equal(weights.read("b"), [1])
+        with pytest.raises(ValueError, match=rf"{name}: a: holds NaN or Inf"):
+            weights.read("a")
+
+
 def test_compressed_npz_and_bfloat16_safetensors_are_read_too(
     tmp_path, arrays, monkeypatch
 ):

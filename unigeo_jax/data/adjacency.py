@@ -88,16 +88,27 @@ def keep(graph: graphs.Graph, keep_e: np.ndarray) -> graphs.Graph:
     )
 
 
-def of_kinds(graph: graphs.Graph, kinds: Sequence[str]) -> graphs.Graph:
-    """Returns the edges of the kinds with these names, in memory.
+def kinds_of(graph: graphs.Graph, names: Sequence[str]) -> tuple[str, ...]:
+    """Returns the kinds of a graph whose names begin with one of `names`.
 
     Raises:
-      ValueError: a name that the graph does not have.
+      ValueError: no kind begins with one of these.
     """
-    unknown = [name for name in kinds if name not in graph.kinds]
-    if unknown or graph.kind_e is None:
+    unknown = [n for n in names if not any(k.startswith(n) for k in graph.kinds)]
+    if unknown:
         raise ValueError(f"kinds: got {unknown}, allowed: {', '.join(graph.kinds)}")
-    numbers = [graph.kinds.index(name) for name in kinds]
+    return tuple(kind for kind in graph.kinds if kind.startswith(tuple(names)))
+
+
+def of_kinds(graph: graphs.Graph, names: Sequence[str]) -> graphs.Graph:
+    """Returns the edges of the kinds that `kinds_of` finds, in memory.
+
+    Raises:
+      ValueError: as there.
+    """
+    numbers = [graph.kinds.index(kind) for kind in kinds_of(graph, names)]
+    if graph.kind_e is None:
+        raise ValueError(f"kinds: got {list(names)} of a graph whose kinds were added")
     return keep(graph, np.isin(graph.kind_e, np.array(numbers, np.uint8)))
 
 

@@ -4,7 +4,7 @@
 
 A record that cannot be read and an image that is damaged are masked: reading is a
 function of the file, so that it is the same ones on every run. Errors of the network
-or of rights are OSErrors, and are never masked.
+or of rights are OSErrors and, like a lack of memory, never masked.
 """
 
 from collections.abc import Iterator

@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
+from unigeo_jax import jsons
+
 VERSION = 1
 BLOCK = 4_000_000  # edges that are sorted at a time
 MAX_NODES = 2**31 - 1
@@ -142,7 +144,10 @@ def read(folder: str | pathlib.Path) -> Graph:
 
 def _about(path: pathlib.Path) -> dict[str, Any]:
     """What graph.json says, its kinds and types checked."""
-    about = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        about = jsons.read(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     if not isinstance(about, dict) or about.get("version") != VERSION:
         got = about.get("version") if isinstance(about, dict) else about
         raise ValueError(f"{path}: got version {str(got)[:80]}, allowed: {VERSION}")

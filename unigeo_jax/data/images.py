@@ -5,11 +5,15 @@
 The writer leaves rows unfiltered and deflates quickly, so that the reader undoes
 it with one call of zlib. JPEG is read by simplejpeg, every other file by Pillow, to
 the same pixels: both stand on libjpeg-turbo's accurate transform.
+
+What a file claims of its size is bounded before anything is decoded. So a MemoryError
+tells of this machine, not of the file: it is raised, not taken for a damaged image.
 """
 
 import io
 import struct
 import zlib
+from typing import BinaryIO
 
 import numpy as np
 import PIL.Image
@@ -19,8 +23,15 @@ MAX_PIXELS = 64_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
 # Pillow would clip more than 8 bits a channel to 255 in silence.
 DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+# What decoders say instead of a MemoryError: libtiff (Pillow), Pillow, libjpeg-turbo.
+_NO_MEMORY = ("decoder error -9", "out of memory", "nsufficient memory")
+TILE_WIDTH, TILE_LENGTH = 322, 323  # tags of TIFF
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOURS = {0: 1, 2: 3}  # PNG colour type -> channels: grey, RGB
+
+
+class TooLarge(ValueError):
+    """An image whose header claims too many pixels."""
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
@@ -77,10 +88,61 @@ def _decode_jpeg(data: bytes, channels: int) -> np.ndarray | None:
         return None
     height, width, kind, _ = simplejpeg.decode_jpeg_header(data)
     if int(height) * int(width) > MAX_PIXELS:
-        raise ValueError(f"{width} x {height} pixels")
+        raise TooLarge(f"{width} x {height} pixels")
     if kind not in ("YCbCr", "RGB", "Gray"):
         return None
     return simplejpeg.decode_jpeg(data, "GRAY" if channels == 1 else "RGB")
+
+
+def opened(file: BinaryIO) -> PIL.Image.Image:
+    """An image of which only the header was read, not too large to be decoded.
+
+    Raises:
+      TooLarge: the picture, or the tiles of a TIFF, have more than MAX_PIXELS pixels.
+      Exception: whatever Pillow raises of a file that is no such image.
+    """
+    # Pillow makes room for a WebP when it opens it; libtiff for a whole tile, however
+    # small the picture is. Strips end with the picture.
+    sizes = [_webp_size(file.read(30))]
+    file.seek(0)
+    _refuse_large(sizes)
+    image = PIL.Image.open(file, formats=FORMATS)
+    sizes = [image.size]
+    if image.format == "TIFF":
+        tags = image.tag_v2  # pyright: ignore
+        sizes.append((int(tags.get(TILE_WIDTH, 0)), int(tags.get(TILE_LENGTH, 0))))
+    try:
+        _refuse_large(sizes)
+    except TooLarge:
+        image.close()
+        raise
+    return image
+
+
+def _refuse_large(sizes: list[tuple[int, int]]) -> None:
+    for width, height in sizes:
+        if width * height > MAX_PIXELS:
+            raise TooLarge(f"{width} x {height} pixels")
+
+
+def _webp_size(head: bytes) -> tuple[int, int]:
+    """Width and height from the first 30 bytes of a WebP; zeros if it is none."""
+    if head[:4] != b"RIFF" or head[8:12] != b"WEBP":
+        return 0, 0
+    if head[12:16] == b"VP8X":
+        ends = int.from_bytes(head[24:27], "little"), head[27:30]
+        return 1 + ends[0], 1 + int.from_bytes(ends[1], "little")
+    if head[12:16] == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    width, height = (int.from_bytes(head[i : i + 2], "little") for i in (26, 28))
+    return width & 0x3FFF, height & 0x3FFF
+
+
+def raise_memory(error: Exception) -> None:
+    """Raises MemoryError where a decoder failed for lack of memory; else returns."""
+    if isinstance(error, MemoryError) or any(w in str(error) for w in _NO_MEMORY):
+        raise MemoryError(f"decoding an image: {error}") from error
 
 
 def decode(data: bytes, channels: int = 3) -> np.ndarray:
@@ -89,8 +151,9 @@ def decode(data: bytes, channels: int = 3) -> np.ndarray:
     A rotation that EXIF asks for is not applied; transparency is dropped.
 
     Raises:
-      ValueError: not such an image, damaged, of more than 64 million pixels or of more
-        than 8 bits a channel.
+      ValueError: not such an image, damaged, of more than 64 million pixels (or a TIFF
+        of such tiles), or of more than 8 bits a channel.
+      MemoryError: this machine has no room for what is allowed.
     """
     try:
         pixels = _decode_plain_png(data)
@@ -99,15 +162,12 @@ def decode(data: bytes, channels: int = 3) -> np.ndarray:
         pixels = _decode_jpeg(data, channels)
         if pixels is not None:
             return pixels
-        with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{image.width} x {image.height} pixels")
+        with opened(io.BytesIO(data)) as image:
             if image.mode in DEEP:
                 raise ValueError(f"more than 8 bits a channel (mode {image.mode})")
             pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
-    # Pillow raises what comes, TypeError too, and MemoryError where a damaged TIFF asks
-    # for tiles of up to 2 GB.
-    except Exception as error:
+    except Exception as error:  # Pillow raises what comes, TypeError too
+        raise_memory(error)
         raise ValueError(
             f"image of {len(data)} bytes cannot be read: {error};"
             f" allowed {'/'.join(FORMATS)} of 8 bits up to {MAX_PIXELS} pixels"

@@ -6,7 +6,6 @@ A batch is a pure function of (seed, step). Process p of n takes positions p, p 
 of each global batch, whatever the number of workers.
 """
 
-import contextlib
 import functools
 import math
 import pathlib
@@ -170,9 +169,11 @@ def memo_if_small(
     source: Sequence[dict[str, Any]], limit_mb: float
 ) -> Sequence[dict[str, Any]]:
     """Wraps `source` in a Memo if all its records should fit into `limit_mb`."""
-    if not len(source) or limit_mb <= 0:
+    records = datasets.readable(source, range(len(source) if limit_mb > 0 else 0))
+    record = next((r for r in records if datasets.DAMAGED not in r), None)
+    if record is None:
         return source
-    sizes = [np.asarray(value).nbytes for value in source[0].values()]
+    sizes = [np.asarray(value).nbytes for value in record.values()]
     megabytes = (sum(sizes) + 100 * len(sizes)) * len(source) / 2**20
     return Memo(source) if megabytes <= limit_mb else source
 
@@ -372,8 +373,4 @@ def _records(
     """
     source, _ = datasets.load(data.name, data.split, data_dir, fields)
     numbers = np.random.default_rng(0).permutation(len(source))[:count]
-    found = []
-    for number in numbers:
-        with contextlib.suppress(datasets.BadRecord):
-            found.append(source[int(number)])
-    return found
+    return list(datasets.readable(source, numbers))

@@ -18,13 +18,13 @@ import time
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet
 
-from unigeo_jax.data import datasets, graph
+from unigeo_jax.data import datasets, edge_tables
 from unigeo_jax.data.datasets import building
 from unigeo_jax.data.own import (
     card,
     division,
+    nodes,
     photos,
     problems,
     rasters,
@@ -39,19 +39,20 @@ from unigeo_jax.data.own import (
 FORMAT = 1  # of the records; another number is another dataset
 RECORDS = "unigeo_jax.data.own.records"
 STATISTICS = "statistics.json"
-EDGES = ("origin", "destination", "weight")
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
     """How places become a dataset. Distances in metres.
 
-    demographics: columns of numbers. text: template with {column}; "" = column text.
+    demographics: columns of numbers; vectors: columns of lists of numbers, a field
+    each. text: template with {column}; "" = column text.
     images: folder that paths of images are below; "" = the table's. aerial_px, street:
     pixels of pictures from columns, of street height x width, at most `views`.
     photos: folder of photos with EXIF positions, joined within `photo_m`.
-    edges: table of flows between nodes. split: a rule of `division`; shares of val
-    and test. buffer_m: training places so near a held-out one are dropped; -1 = as
+    edges: table of flows between nodes; h3_nodes: those are H3 cells, at their centres
+    if the table has no positions. split: a rule of `division`; shares of val and test.
+    buffer_m: training places so near a held-out one are dropped; -1 = as
     far as chips overlap, for blocked rules. overlap: chips may overlap across splits.
     max_bad: share of rows that may be dropped or masked. shard: places a file.
     runner: of Apache Beam with its options, "" = processes of this machine.
@@ -59,6 +60,7 @@ class Options:
 
     sources: tuple[rasters.Source, ...] = ()
     demographics: tuple[str, ...] = ()
+    vectors: tuple[str, ...] = ()
     text: str = ""
     images: str = ""
     aerial_px: int = 256
@@ -68,6 +70,7 @@ class Options:
     photo_table: str = ""
     photo_m: float = 50.0
     edges: str = ""
+    h3_nodes: bool = False
     split: str = "blocked:0.1"
     shares: tuple[float, float] = (0.1, 0.1)
     buffer_m: float = -1.0
@@ -104,13 +107,9 @@ def build(
     path = pathlib.Path(path)
     found = problems.Problems()
     own = [s.path for s in options.sources if s.path.startswith(rasters.COLUMN)]
-    places, rows = table.read(
-        path,
-        found,
-        demographics=options.demographics,
-        template=options.text,
-        files=[name.removeprefix(rasters.COLUMN) for name in own],
-    )
+    ids: set[edge_tables.Id] = set()
+    places, rows = table.read(path, found, _columns(options, own), ids)
+    id = nodes.number(places, ids, options.edges, path)
     opened = [rasters.open_first(s, places, images) for s in options.sources]
     options = dataclasses.replace(options, sources=tuple(r.source for r in opened))
     shared = [r for r in opened if r.source.path not in own]
@@ -122,13 +121,15 @@ def build(
         found.check(rows, options.max_bad)
         places, counts, split = _divide(places, options)
         report["splits"] = split
-        job = _job(images, name, places, counts, opened, options)
+        job = _job(images, name, places, counts, opened, options, id)
         folder = root / job["version"]
         if (folder / shards.DATASET_INFO).is_file():
             return folder
         with building.locked(root / ".lock", name):
             _refuse_another(root, folder)
-            made = _make(root, job, places, counts, found, rows, options, processes)
+            made = root / f".making-{job['version']}"
+            nodes.write(made, options.edges, id, options.h3_nodes)
+            _make(made, job, places, counts, found, rows, options, processes)
             report["seconds"] = round(time.monotonic() - began, 1)
             _finish(made, folder, job, places, report, found, opened, options)
     except (problems.OverBudget, division.Leak) as error:
@@ -136,6 +137,17 @@ def build(
         card.write_report(root, report)
         raise
     return folder
+
+
+def _columns(options: Options, own: list[str]) -> table.Columns:
+    """What the table is read for; `own`: paths of rasters that it names."""
+    return table.Columns(
+        demographics=options.demographics,
+        template=options.text,
+        files=tuple(name.removeprefix(rasters.COLUMN) for name in own),
+        vectors=options.vectors,
+        cells=options.h3_nodes,
+    )
 
 
 def _folder(path: str | os.PathLike[str], options: Options) -> str:
@@ -224,6 +236,7 @@ def _job(
     counts: dict[str, int],
     opened: list[rasters.Raster],
     options: Options,
+    id: Any,
 ) -> dict[str, Any]:
     """What workers need to know, and a version that tells datasets apart."""
     columns = sorted(places[0].keys() - {"row", "digest", "split"})
@@ -238,19 +251,21 @@ def _job(
     taken = [n for n in sizes if n in columns]
     if twice := sorted({n for n in [*given, *taken] if [*given, *taken].count(n) > 1}):
         raise ValueError(f"{', '.join(twice)}: given twice, as rasters or columns")
-    figures = [len(p["demographics"]) for p in places if p.get("demographics")]
     job = {
         **{"format": FORMAT, "name": name, "splits": counts},
         "columns": columns,
         "photos": {n: sizes[n] for n in taken},
         "sources": [dataclasses.asdict(s) for s in options.sources],
         "stored": {r.source.name: records.stored(r.dtype) for r in opened},
-        "demographics": max(set(figures), key=figures.count) if figures else 0,
+        "demographics": _width(places, "demographics"),
         "shard": options.shard,
     }
+    if options.vectors:
+        widths = {name: _width(places, name) for name in options.vectors}
+        job["vectors"] = {name: width for name, width in widths.items() if width}
     marks = [remote.fingerprint(s.path) for s in options.sources]
-    if options.edges:
-        marks.append(remote.fingerprint(options.edges))
+    if len(id):
+        marks.append(nodes.mark(id, options.edges))
     plain = job | {"sources": [s | {"path": ""} for s in job["sources"]]}
     parts = [*(p["split"] for p in places), *(str(p["block_number"]) for p in places)]
     number = shards.digest([plain, marks, parts], table.digest_of(places))
@@ -259,6 +274,12 @@ def _job(
     if not remote.is_remote(root):
         root = str(pathlib.Path(root).resolve())
     return job | {"version": version, "root": root}
+
+
+def _width(places: list[table.Place], name: str) -> int:
+    """How many numbers most lists of a column hold, 0 without any."""
+    found = [len(p[name]) for p in places if p.get(name)]
+    return max(sorted(set(found)), key=found.count) if found else 0
 
 
 def _absolute(path: str) -> str:
@@ -277,7 +298,7 @@ def _refuse_another(root: pathlib.Path, folder: pathlib.Path) -> None:
 
 
 def _make(
-    root: pathlib.Path,
+    folder: pathlib.Path,
     job: dict[str, Any],
     places: list[table.Place],
     counts: dict[str, int],
@@ -285,10 +306,9 @@ def _make(
     rows: int,
     options: Options,
     processes: int,
-) -> pathlib.Path:
+) -> None:
     """Make all shards in a folder beside, where a killed build left its own."""
-    folder = root / f".making-{job['version']}"
-    for other in root.glob(".making-*"):
+    for other in folder.parent.glob(".making-*"):
         if other != folder:
             shutil.rmtree(other)
     folder.mkdir(exist_ok=True)
@@ -309,7 +329,6 @@ def _make(
         workers.run_beam(RECORDS, folder, planned, options.runner)
         processes = 0  # what is there is read, what is missing made here
     workers.run(RECORDS, folder, planned, processes, done)
-    return folder
 
 
 def _finish(
@@ -338,8 +357,6 @@ def _finish(
             number = {name: n for n, name in enumerate(names)}
             arrays["region"] = np.array([number[p["region"]] for p in own], np.int32)
         np.savez(made / f"index-{split}.npz", **arrays)
-    if options.edges:
-        _graph(made, options.edges, places)
     tallies: dict[str, statistics.Tally] = {}
     for shard, note in zip(planned, notes, strict=True):
         tally = tallies.setdefault(shard.split, statistics.Tally())
@@ -361,18 +378,3 @@ def _finish(
         file.unlink()
     (made / records.PLACES).unlink()
     os.replace(made, folder)
-
-
-def _graph(folder: pathlib.Path, edges: str, places: list[table.Place]) -> None:
-    """Write the flows between the nodes that the places name."""
-    flows = pyarrow.parquet.read_table(edges, columns=list(EDGES))
-    origin, destination, weight = (flows[n].to_numpy() for n in EDGES)
-    nodes = max((p.get("node", -1) for p in places), default=-1) + 1
-    known = (origin < nodes) & (destination < nodes)
-    if not known.all():
-        row = int(np.flatnonzero(~known)[0])
-        raise ValueError(
-            f"{edges}: row {row} has nodes {origin[row]}, {destination[row]}; allowed:"
-            f" those in the column node of the places, 0 to {nodes - 1}"
-        )
-    graph.write(folder / "graph", origin, destination, weight, nodes)

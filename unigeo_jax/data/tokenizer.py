@@ -23,8 +23,9 @@ import numpy as np
 import sentencepiece
 
 from unigeo_jax import outside
+from unigeo_jax.data import bundled
 
-VOCABULARY = pathlib.Path(__file__).parent / "bundle" / "vocabulary.model"
+VOCABULARY = bundled.BUNDLE / bundled.VOCABULARY
 SIZE = 8192
 PAD = 0
 # Names, numbers and distances are learnt apart, so that no piece joins the end of a
@@ -142,9 +143,12 @@ def load(
     """Open a vocabulary file, None = the bundle's; JSON is told by its first letter.
 
     Raises:
-      ValueError: no such file, not a vocabulary, or `tokenizers` is not installed.
+      ValueError: no such file, not a vocabulary, `tokenizers` is not installed, or the
+        bundle's was edited.
     """
     path = _existing(path or VOCABULARY)
+    if path == VOCABULARY:
+        bundled.read(bundled.VOCABULARY)
     with path.open("rb") as file:
         is_json = file.read(64).lstrip()[:1] == b"{"
     return JsonTokenizer(path, lower) if is_json else Tokenizer(path, lower)

@@ -14,14 +14,13 @@ band_index.json may be one picture, image.tif, of as many bands as are asked for
 Letters: `n` chips, `h` rows and `w` columns of pixels, `c` bands.
 """
 
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from unigeo_jax import extras
+from unigeo_jax import extras, jsons
 
 SPLITS = ("train", "valid", "test")
 IGNORED = 255  # in masks: no class
@@ -73,7 +72,7 @@ def read(folder: pathlib.Path, bands: Sequence[str]) -> dict[str, Chips]:
 
 def _json(path: pathlib.Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return jsons.read(path)
     except (OSError, ValueError) as error:
         raise ValueError(f"chips: {path}: {error}") from error
 

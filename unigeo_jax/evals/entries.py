@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What becomes of out-of-fold predictions: an entry of the results, and files."""
 
+import os
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -169,4 +170,6 @@ def write_predictions(path: pathlib.Path, tables: list[dict[str, Any]]) -> None:
     whole = pa.concat_tables(
         [pa.table(table) for table in tables], promote_options="default"
     )
-    pyarrow.parquet.write_table(whole, path, compression="zstd")
+    part = path.with_name(path.name + ".part")
+    pyarrow.parquet.write_table(whole, part, compression="zstd")
+    os.replace(part, path)  # whole or not at all

@@ -8,9 +8,6 @@ A folder holds `tasks.json`, a list of objects with `name`, `file`, `target`, `k
 columns lat, lon and the target. Rows that cannot be used are counted in `flags`.
 """
 
-import csv
-import hashlib
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -19,6 +16,7 @@ import numpy as np
 
 from unigeo_jax.data import datasets, splits
 from unigeo_jax.data.datasets import earth_captions, earth_crops, us_zips
+from unigeo_jax.evals import task_files
 
 KINDS = ("regression", "classification")
 TRANSFORMS = ("none", "log1p")
@@ -148,87 +146,29 @@ def read_folder(folder: pathlib.Path) -> list[Task]:
       ValueError: tasks.json or a CSV is missing or malformed; a column is missing; a
         number cannot be read; the checksum differs. The message names file and row.
     """
-    path = folder / "tasks.json"
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"--tasks {folder}: {path.name}: {error}") from error
-    if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
-        raise ValueError(f"{path}: allowed: a list of objects, one a task")
-    return [_read(folder, entry) for entry in entries]
+    return [_read(folder, entry) for entry in task_files.entries(folder)]
 
 
 def _read(folder: pathlib.Path, entry: dict[str, Any]) -> Task:
-    lacking = [k for k in ("name", "file", "target", "kind") if k not in entry]
-    if lacking:
-        raise ValueError(
-            f"{folder / 'tasks.json'}: task {entry.get('name', '?')!r} lacks"
-            f" {', '.join(lacking)}"
-        )
-    texts = [entry[key] for key in ("name", "file", "target", "kind")]
-    texts += [entry.get(key, "") for key in ("transform", "unit", "sha256")]
-    for key in ("group_columns", "leaks"):
-        given = entry.get(key, [])
-        texts += given if isinstance(given, list) else [given, None]
-    block = entry.get("block_deg", 10.0)
-    if not all(isinstance(text, str) for text in texts) or not isinstance(
-        block, int | float
-    ):
-        raise ValueError(
-            f"{folder / 'tasks.json'}: task {str(entry['name'])[:80]!r}: allowed:"
-            " texts, lists of texts, and block_deg a number"
-        )
-    path = folder / entry["file"]
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"task {entry['name']}: {path}: allowed: below {folder}")
-    try:
-        data = path.read_bytes()
-        table = list(csv.DictReader(data.decode("utf-8-sig").splitlines()))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"task {entry['name']}: {error}") from error
-    digest = hashlib.sha256(data).hexdigest()
-    if entry.get("sha256", digest) != digest:
-        raise ValueError(
-            f"{path}: got sha256 {digest}; allowed: {entry['sha256']} of tasks.json"
-        )
-    there = [name for name in table[0] if name is not None] if table else []
-    groups = entry.get("group_columns", [])
-    wanted = ["lat", "lon", entry["target"], *groups]
-    if missing := [column for column in wanted if column not in there]:
-        raise ValueError(
-            f"{path}: no column {', '.join(missing)}; there are: {', '.join(there)}"
-        )
-    columns = {c: [(row[c] or "").strip() for row in table] for c in wanted}
-    label: Any = np.array(columns[entry["target"]], str)
+    path = task_files.check(folder, entry, ("name", "file", "target", "kind"))
+    table = task_files.columns(path, entry.get("sha256"))
+    groups, target = entry.get("group_columns", []), entry["target"]
+    task_files.refuse_missing(path, table, ["lat", "lon", target, *groups])
+    label: Any = np.array(table[target], str)
     if entry["kind"] == "regression":
-        label = numbers(path, entry["target"], columns[entry["target"]], True)
+        label = task_files.numbers(path, target, table[target], True)
     return make(
         entry["name"],
         entry["kind"],
-        numbers(path, "lat", columns["lat"], False),
-        numbers(path, "lon", columns["lon"], False),
+        task_files.numbers(path, "lat", table["lat"], False),
+        task_files.numbers(path, "lon", table["lon"], False),
         label,
         transform=entry.get("transform", "none"),
         block_deg=float(entry.get("block_deg", 10.0)),
         leaks=tuple(entry.get("leaks", ())),
         unit=entry.get("unit", ""),
-        groups={c: np.array(columns[c], str) for c in groups},
+        groups={c: np.array(table[c], str) for c in groups},
     )
-
-
-def numbers(
-    path: pathlib.Path, column: str, texts: list[str], missing: bool
-) -> np.ndarray:
-    """Parses a column; where `missing` is allowed, "" and NaN become NaN."""
-    values = np.empty(len(texts))
-    for row, text in enumerate(texts):
-        try:
-            values[row] = float(text) if text or not missing else np.nan
-        except ValueError:
-            raise ValueError(
-                f"{path}: row {row + 2}: {column}={text!r}; allowed: a number"
-            ) from None
-    return values
 
 
 def earth(name: str, data_dir: Any = None, rows: int | None = None) -> list[Task]:
@@ -248,7 +188,7 @@ def earth(name: str, data_dir: Any = None, rows: int | None = None) -> list[Task
     for source, _ in loaded:
         # Records lie in the order of a hash: the first ones are a random sample.
         count = min(len(source), -(-len(source) * wanted * 12 // (10 * total)))
-        records += [source[i] for i in range(count)]
+        records += datasets.readable(source, range(count))
     column = {key: np.array([r[key] for r in records]) for key in fields}
     lat, lon = column["lat"], column["lon"]
     values = {

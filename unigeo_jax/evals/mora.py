@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from unigeo_jax.evals import baselines, folds, probe, statistics
-from unigeo_jax.evals.mora_tables import Joined
+from unigeo_jax.evals import baselines, folds, mora_tables, probe, statistics
+from unigeo_jax.evals.mora_tables import TASKS, Joined
 
 SEED = 42
 BOOSTED = {  # settings of the released evaluation, by level
@@ -141,6 +141,25 @@ def run(tables: Mapping[str, Mapping[str, Joined]], options: Options) -> dict:
             results[task][kind] = better(encoders, kind, options)
             options.report(f"{task}: {kind} folds done")
     return results
+
+
+def table(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """What `run` returned as text, the best first, under which task of TASKS it is."""
+    lines = []
+    for task, kinds in results.items():
+        key = mora_tables.listed_as(task)
+        about = f": {key}, released vectors {TASKS[key].r2:.3f}" if key else ""
+        lines.append(f"\n{task}{about}")
+        for kind, entries in kinds.items():
+            by = "r2" if kind == "published" else "score"
+            for name, entry in sorted(entries.items(), key=lambda kv: -kv[1][by]):
+                line = f"  {kind:9}  {name:26} {entry[by]:7.3f}  n {entry['n']:,}"
+                if by == "score":
+                    line += f"  sd {entry['std']:.3f}"
+                    line += f"  95 % {entry['low']:.3f} to {entry['high']:.3f}"
+                    line += f"  of raw labels {entry['raw']:.3f}"
+                lines.append(line)
+    return "\n".join(lines)
 
 
 def better(encoders: Mapping[str, Joined], kind: str, options: Options) -> dict:

@@ -14,6 +14,7 @@ import numpy as np
 import scipy.spatial
 
 from unigeo_jax.data import datasets, graph, splits
+from unigeo_jax.data.datasets import us_flows
 from unigeo_jax.evals import baselines, entries
 
 Covers = Callable[[np.ndarray, np.ndarray], bool]
@@ -79,17 +80,23 @@ def lookup(lat_n: np.ndarray, lon_n: np.ndarray, z_nd: np.ndarray) -> baselines.
     return embed
 
 
-def covers(lat_n: np.ndarray, lon_n: np.ndarray) -> Covers:
-    """Returns (lat, lon) -> whether there is a place at each of these points."""
+def each_covered(lat_n: np.ndarray, lon_n: np.ndarray) -> baselines.Embed:
+    """Returns (lat, lon) -> bool (m,): at which of these points there is a place."""
     tree = scipy.spatial.KDTree(splits.unit_vectors(lat_n, lon_n))
     radius = SAME_KM / splits.EARTH_RADIUS_KM
 
-    def covered(lat: np.ndarray, lon: np.ndarray) -> bool:
+    def covered(lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
         at = splits.unit_vectors(lat, lon)
         away, _ = tree.query(at, distance_upper_bound=radius)
-        return bool(np.isfinite(away).all())
+        return np.isfinite(away)
 
     return covered
+
+
+def covers(lat_n: np.ndarray, lon_n: np.ndarray) -> Covers:
+    """Returns (lat, lon) -> whether there is a place at all of these points."""
+    covered = each_covered(lat_n, lon_n)
+    return lambda lat, lon: bool(covered(lat, lon).all())
 
 
 def located(name: str, data_dir: Any = None) -> tuple[np.ndarray, np.ndarray]:
@@ -99,21 +106,23 @@ def located(name: str, data_dir: Any = None) -> tuple[np.ndarray, np.ndarray]:
     for split in SPLITS:
         if (folder / f"index-{split}.npz").exists():
             source, _ = datasets.load(name, split, data_dir, fields)
-            found += [[source[i][key] for key in fields] for i in range(len(source))]
+            records = datasets.readable(source, range(len(source)))
+            found += [[record[key] for key in fields] for record in records]
     lat_n, lon_n, node_n = np.array(found).T
     return lat_n[node_n >= 0], lon_n[node_n >= 0]
 
 
 def encoders(
-    nodes: Nodes, prefix: str = "", saw: tuple[str, ...] = ()
+    nodes: Nodes, prefix: str = "", saw: tuple[str, ...] = (), mark: str = ""
 ) -> list[entries.Encoder]:
     """What a probe may read at these places: towers alone, and means of them.
 
     coords and mobility alone, "all towers", and where there is mobility "all but
-    mobility". `saw` is that of `entries.Encoder`.
+    mobility". `saw` is that of `entries.Encoder`; `mark` stands behind "mobility".
     """
     towers = list(nodes.z)
-    sets = {tower: [tower] for tower in ("coords", "mobility") if tower in towers}
+    names = {"coords": "coords", "mobility": f"mobility{mark}"}
+    sets = {label: [tower] for tower, label in names.items() if tower in towers}
     sets["all towers"] = towers
     if "mobility" in towers:
         sets["all but mobility"] = [t for t in towers if t != "mobility"]
@@ -137,7 +146,7 @@ def raw(name: str, data_dir: Any = None) -> list[entries.Encoder]:
     records = []
     for split in SPLITS:
         source, _ = datasets.load(name, split, data_dir, fields)
-        records += [source[i] for i in range(len(source))]
+        records += datasets.readable(source, range(len(source)))
     lat, lon, node = (np.array([r[k] for r in records]) for k in fields[:3])
     figures = [np.append(r["demographics"], r["night_light"]) for r in records]
     known = np.isfinite(figures)
@@ -150,8 +159,9 @@ def raw(name: str, data_dir: Any = None) -> list[entries.Encoder]:
         for end_e in (origin_e, flows.indices_e)
         for weight_e in (flows.weight_e, None)
     ]
-    parts["raw flows"] = np.where((node >= 0)[:, None], np.log1p(sums).T[node], 0)
-    parts["raw figures and flows"] = np.concatenate([*parts.values()], 1)
+    alone, both = f"raw flows{us_flows.MARK}", f"raw figures, flows{us_flows.MARK}"
+    parts[alone] = np.where((node >= 0)[:, None], np.log1p(sums).T[node], 0)
+    parts[both] = np.concatenate([*parts.values()], 1)
     saw = ("demographics", "mobility", "nightlights", "population")
     return [
         entries.Encoder(

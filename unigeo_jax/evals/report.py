@@ -4,12 +4,14 @@
 
 import html
 import json
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from unigeo_jax.data.datasets import us_flows
 from unigeo_jax.evals import baselines, charts, details
 
 CAUTIONS = (
@@ -21,6 +23,7 @@ CAUTIONS = (
     "GeoCLIP saw photographs everywhere: it has no geographic hold-out.",
     "More modalities do not help by themselves. The street view of earth is rendered"
     " from its image and heights: retrieval to and from it measures the code.",
+    f"{us_flows.MODELLED} {us_flows.SHARED_OUT}",
     "An entry beats another on a task only under blocked folds, with its interval,"
     " against the better of GeoCLIP and idw.",
 )
@@ -56,19 +59,25 @@ def plain(results: Any) -> Any:
 
 
 def table(results: Mapping[str, Any], kind: str = "blocked") -> str:
-    """Lays out the scores of one kind of folds, a task a line, in ASCII."""
+    """Lays out the scores of one kind of folds, a task a line, in ASCII.
+
+    Below it what the results say is to be said of their inputs: `cautions`.
+    """
     names = _encoders(results["downstream"], kind)
     lines = [f"{kind}: R2 or accuracy, * leaked"]
-    lines.append(f"{'':22}" + "".join(f"{name[:12]:>13}" for name in names))
+    widths = [max(len(name), 7) + 1 for name in names]
+    heads = [f"{name:>{width}}" for name, width in zip(names, widths, strict=True)]
+    lines.append(f"{'':22}" + "".join(heads))
     for task, kinds in results["downstream"].items():
         cells = []
-        for name in names:
+        for name, width in zip(names, widths, strict=True):
             entry = kinds.get(kind, {}).get(name, {})
             score = entry.get("score")
             mark = "*" if entry.get("leak") else ""
-            cells.append("-" if score is None else f"{score:.3f}{mark}")
-        lines.append(f"{task[:22]:22}" + "".join(f"{cell:>13}" for cell in cells))
-    return "\n".join(lines)
+            cell = "-" if score is None else f"{score:.3f}{mark}"
+            cells.append(f"{cell:>{width}}")
+        lines.append(f"{task[:22]:22}" + "".join(cells))
+    return "\n".join([*lines, *results.get("cautions", [])])
 
 
 def _encoders(downstream: Mapping[str, Any], kind: str) -> list[str]:
@@ -107,7 +116,9 @@ def write(
         f"<style>{STYLE}</style><body>{''.join(parts)}</body></html>"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    part = path.with_name(path.name + ".part")
+    part.write_text(page, encoding="utf-8")
+    os.replace(part, path)  # whole or not at all
 
 
 def _tasks(results: Mapping[str, Any]) -> list[str]:

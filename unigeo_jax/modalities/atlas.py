@@ -31,9 +31,12 @@ def look_up(tiles_tc: jax.Array, index_rc: jax.Array, latlon_b2: jax.Array) -> A
     run from -180 and wrap.
     """
     height, width = (TILE * side for side in index_rc.shape)
-    row_b = (NORTH - latlon_b2[:, 0]) / (NORTH - SOUTH) * height - 0.5
+    # Degrees from the first pixel's centre, times pixels a degree: nothing is left that
+    # a compiler may join in its own way, and so round in another place.
+    per_lat, per_lon = height / (NORTH - SOUTH), width / 360.0
+    row_b = ((NORTH - 0.5 / per_lat) - latlon_b2[:, 0]) * per_lat
     row_b = jnp.clip(row_b, 0.0, height - 1.0)
-    column_b = (latlon_b2[:, 1] + 180.0) / 360.0 * width - 0.5
+    column_b = (latlon_b2[:, 1] + (180.0 - 0.5 / per_lon)) * per_lon
     top_b, left_b = jnp.floor(row_b), jnp.floor(column_b)
     total_bc = jnp.zeros((latlon_b2.shape[0], tiles_tc.shape[1]), jnp.float32)
     for down in (0, 1):

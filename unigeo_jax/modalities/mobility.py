@@ -22,6 +22,7 @@ from unigeo_jax.data import graph as graphs
 from unigeo_jax.nn import graph, graph_attention, graph_network, graph_pack
 
 FIELD = "node"
+EDGES = {"kinds": (), "strongest": 0, "weighted": True}  # options, and their defaults
 Kind = Literal["lightgcn", "gat", "transformer", "graph_network"]
 
 
@@ -54,12 +55,13 @@ def constants(
 ) -> dict[str, Any]:
     """Return {"edges_n", "sha"} of the flows, and {"rows"}: A_hat, packed.
 
-    `graph` names a folder of data/graph.py, "" that of the dataset; `adjacency`,
-    `log1p` and `self_loops` are those of `adjacency.normalise`. `inductive` leaves out
-    every edge that touches a place outside the training split. With `fanout` batches
-    bring their neighbours (`gather`); `whole` False then leaves "rows" out, for graphs
-    beyond the memory of the devices. Raises ValueError where training places have nodes
-    beyond the graph.
+    `graph` names a folder of data/graph.py, "" that of the dataset; `kinds` and
+    `strongest` choose its edges (`chosen`); `adjacency`, `log1p` and `self_loops` are
+    those of `adjacency.normalise`. `inductive` leaves out every edge that touches a
+    place outside the training split. With `fanout` batches bring their neighbours
+    (`gather`), drawn by weight or, `weighted` False, all alike; `whole` False then
+    leaves "rows" out, for graphs beyond the memory of the devices. Raises ValueError
+    where training places have nodes beyond the graph, or it has no such kind.
     """
     flows = graphs.read(data.get("graph") or folder / "graph")
     nodes = np.array([int(r[FIELD]) for r in records((FIELD,), None)], np.int64)
@@ -68,6 +70,8 @@ def constants(
             f"mobility: a place has node {nodes.max()}, the graph has {flows.nodes};"
             " allowed: below that, or -1 for none"
         )
+    if data.get("kinds"):  # a wrong name is told before workers draw
+        adjacency.kinds_of(flows, data["kinds"])
     about = {
         "edges_n": np.diff(flows.indptr_n).astype(np.float32),
         "sha": np.frombuffer(bytes.fromhex(flows.sha), np.uint8),
@@ -75,10 +79,28 @@ def constants(
     drawn = net.get("kind", "lightgcn") != "lightgcn" or not data.get("whole", True)
     if data.get("fanout") and drawn:
         return about
+    held = nodes[:0]
     if data.get("inductive"):
-        flows = adjacency.without(flows, np.setdiff1d(np.arange(flows.nodes), nodes))
-    packed = graph_pack.pack(normalised(flows, data), shards=shards)
+        held = np.setdiff1d(np.arange(flows.nodes), nodes)
+    packed = graph_pack.pack(normalised(chosen(flows, data, held), data), shards=shards)
     return about | {"rows": packed}
+
+
+def chosen(
+    flows: graphs.Graph, data: Mapping[str, Any], held: Sequence[int] | np.ndarray = ()
+) -> graphs.Graph:
+    """The edges of the options: of `kinds`, () all; `strongest` a row, 0 all.
+
+    A kind is named in full or by what its name begins with. `held` nodes lose all
+    edges, before the strongest of the others are counted.
+    """
+    if data.get("kinds"):
+        flows = adjacency.of_kinds(flows, data["kinds"])
+    if len(held):
+        flows = adjacency.without(flows, np.asarray(held))
+    if data.get("strongest"):
+        flows = adjacency.strongest(flows, data["strongest"])
+    return flows
 
 
 def normalised(flows: graphs.Graph, data: Mapping[str, Any]) -> graphs.Graph:
@@ -103,6 +125,8 @@ def gather(
         return x
     path = data.get("graph") or str((folder or pathlib.Path()) / "graph")
     options = {key: data[key] for key in ("adjacency", "log1p", "self_loops")}
+    options |= {key: data.get(key, default) for key, default in EDGES.items()}
+    options["kinds"] = tuple(options["kinds"])
     sampler = _sampler(path, tuple(sorted(options.items())))
     # A row's seed stands for run, step and position alike.
     position_b = x["node"] if seeds is None else seeds
@@ -115,12 +139,33 @@ def gather(
 
 @functools.cache
 def _sampler(path: str, options: tuple) -> neighbours.Sampler:
-    return neighbours.prepare(normalised(graphs.read(path), dict(options)))
+    data = dict(options)
+    a_hat = normalised(chosen(graphs.read(path), data), data)
+    return neighbours.prepare(a_hat, data["weighted"])
 
 
 def check(data: Mapping[str, Any], net: Mapping[str, Any]) -> None:
-    """Refuse a fan-out that does not fit the layers, the kind or `inductive`."""
+    """Refuse a fan-out that does not fit the layers, the kind or `inductive`.
+
+    And `strongest` that is no count, `kinds` that are no names, `weighted` False where
+    nothing is drawn.
+    """
     fanout = data.get("fanout", ())
+    edges = EDGES | {key: data[key] for key in EDGES if key in data}
+    if type(edges["strongest"]) is not int or edges["strongest"] < 0:
+        raise ValueError(
+            f"mobility: strongest {edges['strongest']!r}, allowed: edges a node, 1 or"
+            " more, or 0 for all"
+        )
+    if isinstance(edges["kinds"], str) or not all(
+        isinstance(kind, str) and kind for kind in edges["kinds"]
+    ):
+        raise ValueError(
+            f"mobility: kinds {edges['kinds']!r}, allowed: a tuple of names of kinds of"
+            " edges, such as ('air',), or () for all"
+        )
+    if not edges["weighted"] and not fanout:
+        raise ValueError("mobility: weighted False without fanout; allowed: with it")
     if fanout and len(fanout) != net.get("layers", Encoder.layers):
         raise ValueError(
             f"mobility: fanout {tuple(fanout)} for {net.get('layers', Encoder.layers)}"

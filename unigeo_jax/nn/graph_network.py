@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The unigeo_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""jraph: its GraphsTuple in, its GraphNetwork as an encoder. The one file that uses it.
+"""jraph's GraphNetwork as an encoder of hops, which become a GraphsTuple for it.
 
-For graphs that users already hold in that form. Its sums over edges are scatters, which
-`nn.graph` avoids; jraph is dormant. Needs: pip install 'unigeo-jax[jraph]'.
+Graphs that users hold as a GraphsTuple come in by data/graphs_tuple.py. Sums over edges
+are scatters here, which `nn.graph` avoids; jraph is dormant. Needs: pip install
+'unigeo-jax[jraph]'.
 """
 
 import importlib

@@ -6,7 +6,6 @@ Nothing in a file is ever executed: no pickle, no torch.load. Only names, shapes
 dtypes are read at first; an array is read when it is asked for and not kept.
 """
 
-import json
 import pathlib
 import zipfile
 import zlib
@@ -16,6 +15,8 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 import safetensors
+
+from unigeo_jax import jsons
 
 PICKLED = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".pickle", ".msgpack", ".h5")
 ALLOWED = (
@@ -45,10 +46,16 @@ class Weights(NamedTuple):
         """Return one whole array, float32.
 
         Raises:
-          ValueError: the file is damaged where this array stands.
+          ValueError: the file is damaged where this array stands, or a value is not
+            finite.
         """
         out = np.empty(self.shapes[key], np.float32)
         for rows, values in self.pieces(key):
+            if not np.isfinite(values).all():
+                raise ValueError(
+                    f"weights {self.path}: {key}: holds NaN or Inf; allowed: finite"
+                    " numbers"
+                )
             if out.ndim:
                 out[rows] = values
             else:
@@ -102,7 +109,7 @@ def _about(path: pathlib.Path) -> dict[str, Any]:
     if not beside.is_file():
         return {}
     try:
-        about = json.loads(beside.read_text(encoding="utf-8"))
+        about = jsons.read(beside)
     except ValueError as error:
         raise ValueError(f"weights {path}: {beside.name}: {error}") from error
     return about if isinstance(about, dict) else {}
@@ -110,7 +117,7 @@ def _about(path: pathlib.Path) -> dict[str, Any]:
 
 def _shards(index: pathlib.Path) -> list[pathlib.Path]:
     try:
-        table = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        table = jsons.read(index)["weight_map"]
         names = sorted({str(name) for name in table.values()})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(

@@ -9,7 +9,8 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -146,6 +147,7 @@ class Records(Sequence):
 
     Raises:
       ValueError: unknown split or field, or, on access, a record that cannot be read.
+      OSError, MemoryError: on access, what is wrong with this machine, not the record.
     """
 
     def __init__(self, folder, name: str, split: str, fields=None) -> None:
@@ -186,7 +188,7 @@ class Records(Sequence):
         number %= len(self)
         try:
             return self._decode(self._raw[number])
-        except OSError:
+        except (OSError, MemoryError):  # of this machine, not of the record
             raise
         except Exception as error:
             with self.file_of(number).open("rb") as file:  # OSError: not the record's
@@ -216,6 +218,15 @@ class Records(Sequence):
             if record[field] is None and values and values[0]:
                 record.setdefault(DAMAGED, []).append(field)
         return record
+
+
+def readable(source: Sequence[Record], numbers: Iterable[int]) -> Iterator[Record]:
+    """Those of the records `numbers` that can be read; names others on stderr."""
+    for number in numbers:
+        try:
+            yield source[int(number)]
+        except BadRecord as error:
+            print(f"warning: left out: {error}", file=sys.stderr, flush=True)
 
 
 def _newest(folder: pathlib.Path) -> pathlib.Path | None:

@@ -23,8 +23,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from unigeo_jax.data import datasets
-from unigeo_jax.data.datasets import earth_crops
+from unigeo_jax.data import bundled, datasets
 from unigeo_jax.data.datasets.chunks import Columns
 
 INDEX = ("lat", "lon", "cell", "block")
@@ -52,7 +51,7 @@ class Content:
 
 def bundle_version(builder: str) -> str:
     """`builder` and, as last number, a hash of the bundle's manifest."""
-    path = earth_crops.BUNDLE / "manifest.json"
+    path = bundled.BUNDLE / "manifest.json"
     data = path.read_bytes() if path.exists() else b""
     return f"{builder}.{int(hashlib.sha256(data).hexdigest()[:7], 16)}"
 

@@ -14,6 +14,7 @@ import re
 
 import numpy as np
 
+from unigeo_jax.data import bundled
 from unigeo_jax.data.datasets import earth_crops
 
 COMPASS = ("N", "NE", "E", "SE", "S", "SW", "W", "NW")
@@ -56,7 +57,7 @@ def without_telltales(text: str) -> str:
 @functools.cache
 def countries() -> dict[str, dict]:
     """Facts of each country by two-letter code."""
-    return json.loads((earth_crops.BUNDLE / "countries.json").read_text("utf-8"))
+    return json.loads(bundled.read("countries.json"))
 
 
 @functools.cache
@@ -90,7 +91,7 @@ def _country_segments(code: str) -> tuple[str, ...]:
 def _leads() -> dict[tuple, str]:
     """Encyclopaedia leads by city (place), region (name, country) or country (code)."""
     found = {}
-    for lead in json.loads((earth_crops.BUNDLE / "leads.json").read_text("utf-8")):
+    for lead in json.loads(bundled.read("leads.json")):
         key = {
             "city": ("city", lead.get("place")),
             "region": ("region", lead.get("admin1"), lead["country"]),

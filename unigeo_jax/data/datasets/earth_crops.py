@@ -7,15 +7,14 @@ Letters: `i` places, `t` tile rows or columns, `c` channels.
 """
 
 import functools
-import pathlib
+import io
 
 import numpy as np
 import PIL.Image
 import scipy.spatial
 
-from unigeo_jax.data import splits
+from unigeo_jax.data import bundled, splits
 
-BUNDLE = pathlib.Path(__file__).parents[1] / "bundle"
 LAND_COVER_CLASSES = 17
 TEXT_REACH_KM = 200.0
 VOID_M = -32768  # no height
@@ -32,14 +31,16 @@ GREENLAND = (  # south, north, west, east: boxes around its ice, clear of its ne
 @functools.cache
 def raster(name: str) -> np.ndarray:
     """Read an image of the bundle: uint8 (height, width) or (height, width, 3)."""
-    with PIL.Image.open(BUNDLE / name, formats=("PNG", "JPEG")) as image:
+    data = io.BytesIO(bundled.read(name))
+    with PIL.Image.open(data, formats=("PNG", "JPEG")) as image:
         return np.asarray(image)
 
 
 @functools.cache
 def table(name: str) -> dict[str, np.ndarray]:
     """Read an npz of the bundle as a dict of arrays."""
-    with np.load(BUNDLE / name, allow_pickle=False) as arrays:
+    data = io.BytesIO(bundled.read(name))
+    with np.load(data, allow_pickle=False) as arrays:
         return dict(arrays)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import scipy.spatial
 
-from unigeo_jax.data import splits
+from unigeo_jax.data import bundled, splits
 from unigeo_jax.data.datasets import earth_captions, earth_crops
 
 MOST = 32  # points a place
@@ -52,7 +52,7 @@ def predicate(lead: str, most: int = 80) -> str:
 @functools.cache
 def _described() -> list[tuple[str, float, float]]:
     """Name and predicate, latitude and longitude of each city that has a lead."""
-    leads = json.loads((earth_crops.BUNDLE / "leads.json").read_text("utf-8"))
+    leads = json.loads(bundled.read("leads.json"))
     found = []
     for lead in leads:
         if lead["kind"] == "city":

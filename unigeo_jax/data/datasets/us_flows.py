@@ -8,7 +8,8 @@ they between airports: how they are shared among areas is an assumption.
 Letters: `n` nodes, `a` airports, `e` edges, `k` the areas kept of an airport.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.spatial
@@ -20,6 +21,46 @@ KINDS = (AIR, GRAVITY)
 AIRPORT_KM, AREAS = 50.0, 8  # the areas of an airport: so far, so many
 GRAVITY_KM, NEIGHBOURS = 100.0, 32
 CLOSEST_KM = 1.0  # nearer areas pull no harder than this
+MODELLED = (
+    "Mobility of us_places: flows between near areas are gravity-modelled from"
+    " population and distance, not observed."
+)
+SHARED_OUT = (
+    "Mobility of us_places: flights were counted between airports (BTS 2008); how they"
+    " are shared among the areas around these is an assumption."
+)
+MARK = " (modelled)"  # behind the name of what was made of such flows
+
+
+def cautions(config: Mapping[str, Any]) -> list[str]:
+    """What must be said of the flows that a run learned from, wherever it shows.
+
+    Nothing where a run has no tower of mobility, nor a teacher that was one, and where
+    its flows are the user's. `config`: of the run, or the same as read from JSON.
+    """
+    if config["data"]["name"].split("/")[0] != "us_places":
+        return []
+    towers = [
+        tower.get("data") or {}
+        for name, tower in config["towers"].items()
+        if (tower.get("module") or name) == "mobility"
+    ]
+    if not towers and "mobility" in (config.get("taught_by") or ()):
+        towers = [{}]
+    found = []
+    for data in towers:
+        if not data.get("graph"):
+            kinds = data.get("kinds") or KINDS
+            modelled = any(GRAVITY.startswith(kind) for kind in kinds)
+            found += [MODELLED] if modelled else []
+            counted = any(AIR.startswith(kind) for kind in kinds)
+            found += [SHARED_OUT] if counted else []
+    return list(dict.fromkeys(found))
+
+
+def mark(config: Mapping[str, Any]) -> str:
+    """MARK where a run learned from modelled flows, else ""."""
+    return MARK if MODELLED in cautions(config) else ""
 
 
 class Edges(NamedTuple):

@@ -53,6 +53,8 @@ def statistics_of(
         add(name, name)
     add("time", "time")
     add("demographics", "demographics", width=job["demographics"])
+    for name, width in job.get("vectors", {}).items():
+        add(name, "vector", width=width)
     if graph:
         add("mobility", "mobility", "node")
     train_n = [p for p in places if p["split"] == first]

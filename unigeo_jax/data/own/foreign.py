@@ -12,20 +12,21 @@ import json
 import pathlib
 import re
 import shutil
-import tarfile
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet
 
-from unigeo_jax.data.own import patch_folders, photos, problems, table
+from unigeo_jax import jsons
+from unigeo_jax.data.own import patch_folders, photos, problems, table, tars
 
 PICTURES = ("aerial", "street")  # columns that images go to
 SPLITS = {"training": "train", "validation": "val", "valid": "val", "dev": "val"}
 TEXTS = ("text", "caption", "txt")
 NAME = re.compile(r"((?:.*/|)[^./][^./]*)\.([^/]+)")  # WebDataset: key, extension
-MOST_RATIO = 200  # of a compressed archive's content to its size
+MOST_OF_SAMPLE = 4 * photos.MAX_BYTES
+MOST_TEXT = 1_000_000  # bytes of a .json, which is refused, or a .txt, which is cut
 TARS = (".tar", ".tar.gz", ".tgz")
 BATCH = 64  # rows of Parquet in memory at a time
 
@@ -40,66 +41,43 @@ def tar_samples(
     Values come from the .json, text from .txt; an image whose extension has a part
     `aerial` or `street` (`7.street.0.jpg`) goes to that column, else to `image`.
     """
-    number = 0
-    with tarfile.open(path, mode="r|*") as archive:
-        files = _plain_files(path, archive, found)
-        for key, group in itertools.groupby(files, key=lambda file: file[0]):
-            values: dict[str, Any] = {"id": f"{path.stem}/{key}"}
-            pictures: dict[str, list[bytes]] = {}
-            for _, kind, data in group:
-                parts = kind.lower().split(".")
-                if parts[-1] == "json":
-                    values |= _json(number, data, found)
-                elif parts[-1] == "txt":
-                    values["text"] = data.decode("utf-8", "replace")
-                elif f".{parts[-1]}" in photos.SUFFIXES:
-                    column = next((p for p in parts if p in PICTURES), image)
-                    pictures.setdefault(column, []).append(data)
-            yield values, pictures
-            number += 1
-
-
-def _plain_files(
-    path: pathlib.Path, archive: tarfile.TarFile, found: problems.Problems
-) -> Iterator[tuple[str, str, bytes]]:
-    """Key, extension and bytes of every member that may be read."""
-    read = 0
-    for number, member in enumerate(archive):
-        parts = pathlib.PurePosixPath(member.name).parts
-        named = NAME.fullmatch(member.name)
-        why = ""
-        if member.isdir():
-            continue
-        if not member.isreg():
-            why = "member that is a link or a device"
-        elif member.name.startswith("/") or ".." in parts or "\\" in member.name:
-            why = "member outside of the archive"
-        elif member.size > photos.MAX_BYTES:
-            why = f"member of more than {photos.MAX_BYTES} bytes"
-        if why:
-            found.add(number, path.name, why, problems.MASKED, member.name)
-            continue
-        if named is None:
-            continue
-        read += member.size
-        if read > MOST_RATIO * (path.stat().st_size + 1_000_000):
-            raise ValueError(
-                f"{path}: {read} bytes by {member.name}, more than {MOST_RATIO} times"
-                " the archive; allowed: archives of images, which hardly compress"
-            )
-        file = archive.extractfile(member)
-        if file is not None:
-            yield named[1], named[2], file.read()
+    files = (
+        (*named.groups(), data)
+        for name, data in tars.members(path, found)
+        if (named := NAME.fullmatch(name))
+    )
+    groups = itertools.groupby(files, key=lambda file: file[0])
+    for number, (key, group) in enumerate(groups):
+        values: dict[str, Any] = {"id": f"{path.stem}/{key}"}
+        pictures: dict[str, list[bytes]] = {}
+        size = 0
+        for _, kind, data in group:
+            size += len(data)
+            if size > MOST_OF_SAMPLE:
+                raise ValueError(
+                    f"{path}: sample {key[:80]} has more than {MOST_OF_SAMPLE} bytes"
+                )
+            parts = kind.lower().split(".")
+            if parts[-1] == "json":
+                values |= _json(number, data, found)
+            elif parts[-1] == "txt":
+                values["text"] = data[:MOST_TEXT].decode("utf-8", "replace")
+            elif f".{parts[-1]}" in photos.SUFFIXES:
+                column = next((p for p in parts if p in PICTURES), image)
+                pictures.setdefault(column, []).append(data)
+        yield values, pictures
 
 
 def _json(number: int, data: bytes, found: problems.Problems) -> dict[str, Any]:
     """Values of a JSON object, those of objects within it too."""
     try:
-        given = json.loads(data)
-        flat = dict(given)
-    except (ValueError, TypeError, RecursionError):
+        given = jsons.parse(data) if len(data) <= MOST_TEXT else None
+    except ValueError:
+        given = None
+    if not isinstance(given, dict):
         found.add(number, "json", "no JSON object", problems.MASKED)
         return {}
+    flat = dict(given)
     for value in given.values():
         if isinstance(value, dict):
             flat |= {k: v for k, v in value.items() if k not in flat}
@@ -175,11 +153,13 @@ class Rows:
         ]
         row: dict[str, Any] = {}
         for key, value in lower.items():
+            if isinstance(value, str):
+                value = value.encode("utf-8", "replace").decode()  # no lone surrogates
             if isinstance(value, bool | int | float | str):
                 row[re.sub(r"\W", "_", key)] = value
         for name in TEXTS:
-            if isinstance(lower.get(name), str):
-                row["text"] = lower[name]
+            if isinstance(row.get(name), str):
+                row["text"] = row[name]
                 break
         if split := str(lower.get("split") or "").lower():
             row["split"] = SPLITS.get(split, split)
@@ -211,7 +191,8 @@ class Rows:
             given = [v for v in values if v is not None]
             if all(isinstance(v, bool | int | float) for v in given):
                 columns[name] = pa.array(
-                    [None if v is None else float(v) for v in values], pa.float64()
+                    [None if v is None else table.number(v) for v in values],
+                    pa.float64(),
                 )
             else:
                 columns[name] = pa.array(
@@ -285,5 +266,7 @@ def _samples(
             if path.name.endswith(ends) and path.is_file():
                 try:
                     yield from read(path, options.image, found)
-                except (tarfile.TarError, pa.ArrowInvalid, EOFError) as error:
+                except pa.ArrowMemoryError:
+                    raise
+                except (pa.ArrowException, OverflowError) as error:
                     raise ValueError(f"{path}: {error}") from error

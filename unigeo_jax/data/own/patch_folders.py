@@ -8,7 +8,6 @@ pixels are repeated, nothing is interpolated.
 
 import ast
 import csv
-import json
 import pathlib
 import pickletools
 import re
@@ -17,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from unigeo_jax import extras
+from unigeo_jax import extras, jsons
 from unigeo_jax.data.own import problems, rasters
 
 BAND = re.compile(r"(.+)_(B\d\d|B8A|VV|VH)\.tiff?")
@@ -113,8 +112,11 @@ def _metadata(root: pathlib.Path) -> Any:
         given: Mapping[str, Any] = rows.get(folder.name, {})
         beside = folder / f"{folder.name}_labels_metadata.json"
         if beside.is_file():
-            given = json.loads(beside.read_text("utf-8"))
-        about: Row = {"text": ", ".join(given.get("labels") or [])}
+            given = _object(beside)
+        labels = given.get("labels")
+        about: Row = {"text": ""}
+        if isinstance(labels, list):
+            about["text"] = ", ".join(map(str, labels))
         if split := PARTITIONS.get(
             str(given.get("split", "")).replace("validation", "val")
         ):
@@ -124,6 +126,16 @@ def _metadata(root: pathlib.Path) -> Any:
         return about
 
     return find
+
+
+def _object(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        found = jsons.read(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: allowed: an object")
+    return found
 
 
 def geobench(
@@ -142,12 +154,19 @@ def geobench(
     h5py = extras.need("h5py", "GEO-Bench")
     splits = {}
     if (path := root / f"{partition}_partition.json").is_file():
-        for name, ids in json.loads(path.read_text("utf-8")).items():
-            splits |= dict.fromkeys(map(str, ids), PARTITIONS.get(name, name))
+        for name, ids in _object(path).items():
+            if isinstance(ids, list):
+                splits |= dict.fromkeys(map(str, ids), PARTITIONS.get(name, name))
     told = {}
     if positions:
         with open(positions, encoding="utf-8", newline="") as file:
-            told = {row["id"]: (row["lat"], row["lon"]) for row in csv.DictReader(file)}
+            rows = csv.DictReader(file)
+            try:
+                told = {row["id"]: (row["lat"], row["lon"]) for row in rows}
+            except (csv.Error, KeyError) as error:
+                raise ValueError(
+                    f"{positions}: {error!r}; allowed: id, lat, lon"
+                ) from error
     for number, path in enumerate(sorted(root.glob("*.hdf5"))):
         try:
             with h5py.File(path, "r") as file:

@@ -10,7 +10,7 @@ import io
 import pathlib
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import PIL.ExifTags
@@ -23,6 +23,7 @@ from unigeo_jax.data import images, splits
 from unigeo_jax.data.own import remote
 
 MAX_BYTES = 64_000_000
+NO_IMAGE = f"no {'/'.join(images.FORMATS)} image"
 OUTSIDE = "outside of the folder of images (--images)"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
 FORMS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tif"}
@@ -88,8 +89,6 @@ def decode(
     repaired = []
     try:
         with _open(io.BytesIO(data)) as image:
-            if image.width * image.height > images.MAX_PIXELS:
-                raise Unusable(f"more than {images.MAX_PIXELS} pixels")
             if image.mode in images.DEEP or image.mode.startswith("I;16"):
                 raise Unusable("more than 8 bits a channel; allowed: --raster")
             if getattr(image, "n_frames", 1) > 1:
@@ -113,12 +112,8 @@ def decode(
             return np.asarray(image.convert("RGB")), repaired
     except Unusable:
         raise
-    except PIL.Image.DecompressionBombError as error:
-        raise Unusable(f"more than {images.MAX_PIXELS} pixels") from error
-    except PIL.UnidentifiedImageError as error:
-        raise Unusable(f"no {'/'.join(images.FORMATS)} image") from error
-    except Exception as error:  # what Pillow raises; see images.decode
-        raise Unusable("damaged") from error
+    except Exception as error:
+        raise _unusable(error, "damaged") from error
 
 
 def header(data: bytes) -> str:
@@ -131,22 +126,26 @@ def header(data: bytes) -> str:
         raise Unusable(f"more than {MAX_BYTES} bytes")
     try:
         with _open(io.BytesIO(data)) as image:
-            if image.width * image.height > images.MAX_PIXELS:
-                raise Unusable(f"more than {images.MAX_PIXELS} pixels")
             return FORMS[image.format or ""]
-    except Unusable:
-        raise
-    except PIL.Image.DecompressionBombError as error:
-        raise Unusable(f"more than {images.MAX_PIXELS} pixels") from error
-    except (OSError, SyntaxError, ValueError, EOFError, KeyError) as error:
-        raise Unusable(f"no {'/'.join(images.FORMATS)} image") from error
+    except Exception as error:
+        raise _unusable(error, NO_IMAGE) from error
 
 
-def _open(file: Any) -> PIL.Image.Image:
-    """Read a header only. Pillow warns beyond its own limit; `decode` refuses."""
+def _unusable(error: Exception, otherwise: str) -> Unusable:
+    """What Pillow raised, in few words; raises MemoryError for that of this machine."""
+    images.raise_memory(error)
+    if isinstance(error, images.TooLarge | PIL.Image.DecompressionBombError):
+        return Unusable(f"more than {images.MAX_PIXELS} pixels")
+    if isinstance(error, PIL.UnidentifiedImageError):
+        return Unusable(NO_IMAGE)
+    return Unusable(otherwise)
+
+
+def _open(file: BinaryIO) -> PIL.Image.Image:
+    """As `images.opened`, without Pillow's warning of what it refuses."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
-        return PIL.Image.open(file, formats=images.FORMATS)
+        return images.opened(file)
 
 
 def fit(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -183,9 +182,10 @@ def positions(folder: pathlib.Path) -> Iterator[tuple[str, float, float]]:
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in SUFFIXES and path.is_file():
             try:
-                with _open(path) as image:
+                with path.open("rb") as file, _open(file) as image:
                     gps = image.getexif().get_ifd(PIL.ExifTags.IFD.GPSInfo)
-            except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError):
+            except Exception as error:  # what Pillow raises of a damaged photo
+                images.raise_memory(error)
                 continue
             at = _degrees(gps, 1, 2), _degrees(gps, 3, 4)
             if abs(at[0]) <= 90 and abs(at[1]) <= 180:

@@ -46,6 +46,8 @@ def fields_of(job: dict[str, Any]) -> dict[str, shards.Field]:
         found |= {"year": field("number"), "month": field("number")}
     if job["demographics"]:
         found["demographics"] = field("array", (job["demographics"],))
+    for name, width in job.get("vectors", {}).items():
+        found[name] = field("array", (width,))
     for name in ("aerial", "street"):
         if name in job["photos"]:
             height = job["photos"][name]["height"] if name == "aerial" else None
@@ -116,7 +118,11 @@ class Maker:
         if "year" in self.fields:
             columns |= self._times(places)
         if "demographics" in self.fields:
-            columns["demographics"] = self._figures(places)
+            width = self.job["demographics"]
+            columns["demographics"] = self._lists("demographics", width, places)
+            self._tally.add("demographics", columns["demographics"])
+        for name, width in self.job.get("vectors", {}).items():
+            columns[name] = self._lists(name, width, places)
         for name in self.job["photos"]:
             make = functools.partial(self._photo, name)
             columns[name] = [make(place) for place in places]
@@ -141,19 +147,19 @@ class Maker:
         self._tally.add("time", np.stack([year_i, month_i], 1))
         return {"year": year_i, "month": month_i}
 
-    def _figures(self, places: list[Place]) -> np.ndarray:
-        width = self.job["demographics"]
+    def _lists(self, name: str, width: int, places: list[Place]) -> np.ndarray:
+        """Lists of `width` numbers, NaN where a place has none or another number."""
         out = np.full((len(places), width), np.nan, np.float32)
         for row, place in enumerate(places):
-            given = place.get("demographics") or []
+            given = place.get(name) or []
             if len(given) == width:
                 out[row] = given
             elif given:
                 what = f"{len(given)} numbers, allowed: {width}"
-                kind = "wrong number of figures"
-                self._found.add(place["row"], "demographics", kind, "masked", what)
-        self._tally.seen("demographics", int(np.isfinite(out).any(1).sum()))
-        self._tally.add("demographics", out)
+                self._found.add(
+                    *(place["row"], name, "wrong number of figures", "masked", what)
+                )
+        self._tally.seen(name, int(np.isfinite(out).any(1).sum()))
         return out
 
     def _photo(self, name: str, place: Place) -> bytes:

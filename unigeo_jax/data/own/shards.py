@@ -109,7 +109,11 @@ def examples(fields: Fields, columns: Columns) -> Iterable[bytes]:
 
 
 def write(path: pathlib.Path, fields: Fields, chunks: Iterable[Columns]) -> int:
-    """Write one shard under another name, then rename it; returns bytes of records."""
+    """Write one shard under another name, then rename it; returns bytes of records.
+
+    Raises:
+      OSError: it could not be written, a full disk for one; nothing is left of it.
+    """
     import array_record.python.array_record_module as module  # pyright: ignore
 
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
@@ -119,7 +123,11 @@ def write(path: pathlib.Path, fields: Fields, chunks: Iterable[Columns]) -> int:
         for data in examples(fields, columns):
             writer.write(data)
             size += len(data)
-    writer.close()
+    try:
+        writer.close()  # what has failed before is told here
+    except RuntimeError as error:
+        scratch.unlink(missing_ok=True)
+        raise OSError(f"{path} could not be written: {error}") from error
     with open(scratch, "rb+") as file:
         os.fsync(file.fileno())
     os.replace(scratch, path)

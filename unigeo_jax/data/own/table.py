@@ -15,31 +15,53 @@ import math
 import pathlib
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import h3
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from unigeo_jax import outside
-from unigeo_jax.data import order
+from unigeo_jax import jsons, outside
+from unigeo_jax.data import edge_tables, order
 from unigeo_jax.data.own import problems
 
 LAT, LON = ("lat", "latitude"), ("lon", "lng", "longitude")
 TEXTS = ("id", "cell", "split", "region", "time", "text", "poi")
 PATHS = ("aerial", "street")  # columns of paths of images
+RESERVED = ("node", "row", "digest", "place", "block", "demographics", "coords")
+RESERVED += ("mobility", "night", "dsm", "year", "month")  # fields of other meaning
 NULLS = {"", "na", "nan", "null", "none"}
 MOST_TEXT = 20_000  # characters
 
 Place = dict[str, Any]
 
 
-def columns_of(path: pathlib.Path) -> list[str]:
+class Columns(NamedTuple):
+    """Columns that a reader is told of.
+
+    demographics: of numbers, kept as one list. template: text with {column} in it; "" =
+    the column text, where there is one. files: of a raster's path, `column:NAME` of a
+    place. vectors: of lists of numbers. cells: nodes are H3 cells.
+    """
+
+    demographics: Sequence[str] = ()
+    template: str = ""
+    files: Sequence[str] = ()
+    vectors: Sequence[str] = ()
+    cells: bool = False
+
+
+PLAIN = Columns()
+
+
+def columns_of(path: pathlib.Path, cells: bool = False) -> list[str]:
     """Names of a table's columns.
 
     Raises:
-      ValueError: a file of another kind, damaged, or without lat and lon.
+      ValueError: a file of another kind, damaged, or without lat and lon, or, where
+        nodes are H3 `cells`, without them.
     """
     if path.suffix == ".csv":
         with open(path, "rb") as file:
@@ -53,12 +75,12 @@ def columns_of(path: pathlib.Path) -> list[str]:
             names = pyarrow.parquet.read_schema(path).names
     else:
         raise ValueError(f"{path}: allowed: a file that ends in .csv or .parquet")
-    if "geometry" not in names and not (
-        set(names) & set(LAT) and set(names) & set(LON)
-    ):
+    placed = "geometry" in names or (set(names) & set(LAT) and set(names) & set(LON))
+    if not (placed or cells) or (cells and "node" not in names):
         raise ValueError(
             f"{path}: has columns {', '.join(names)}; allowed: a table with lat and"
-            " lon, in degrees, or a GeoParquet file of points"
+            " lon, in degrees, or a GeoParquet file of points, or with --h3_nodes a"
+            " column node of H3 cells"
         )
     return names
 
@@ -66,31 +88,37 @@ def columns_of(path: pathlib.Path) -> list[str]:
 def read(
     path: pathlib.Path,
     found: problems.Problems,
-    *,
-    demographics: Sequence[str] = (),
-    template: str = "",
-    files: Sequence[str] = (),
+    columns: Columns = PLAIN,
+    nodes: set[edge_tables.Id] | None = None,
 ) -> tuple[list[Place], int]:
     """Read all rows that can be used, in an order that is theirs, and count all rows.
 
     Args:
       path: the table. Columns lat, lon, or geometry; of TEXTS, PATHS (in CSV parted by
-        semicolons) and node those that are there.
+        semicolons) and node those that are there. A place is where its H3 cell is, if
+        the table has no positions; its id is that of its node, if there is none.
       found: takes what is wrong.
-      demographics: columns of numbers, kept as one list.
-      template: text with {column} in it; "" = the column text, where there is one.
-      files: columns of a raster's path; `column:NAME` of a place.
+      columns: more of them, named by the user.
+      nodes: takes the ids of nodes of all rows, those of dropped ones too.
 
     Raises:
-      ValueError: what `columns_of` refuses, a column that is not there, no usable row.
+      ValueError: what `columns_of` refuses, a column that is not there or would hide
+        another, no usable row.
     """
-    names = columns_of(path)
-    used = [*demographics, *files, *re.findall(r"\{(\w+)\}", template)]
+    names = columns_of(path, columns.cells)
+    used = [*columns.demographics, *columns.files, *columns.vectors]
+    used += re.findall(r"\{(\w+)\}", columns.template)
     if missing := sorted(set(used) - set(names)):
         raise ValueError(
             f"{path}: no column {', '.join(missing)}; there are {', '.join(names)}"
         )
-    parse = _parser(names, demographics, template, files, found)
+    own = {*LAT, *LON, *TEXTS, *PATHS, *RESERVED}
+    if hidden := sorted(own & set(columns.vectors)):
+        raise ValueError(
+            f"{path}: vectors named {', '.join(hidden)}; allowed: names other than"
+            f" {', '.join(sorted(own))}"
+        )
+    parse = _parser(names, columns, found, set() if nodes is None else nodes)
     places, count = [], 0
     for row, values in _rows(path, names, found):
         count = row + 1
@@ -111,7 +139,7 @@ def _rows(
         with outside.refused(path), pyarrow.parquet.ParquetFile(path) as file:
             geo = (file.schema_arrow.metadata or {}).get(b"geo")
             if geo and not (set(names) & set(LAT) and set(names) & set(LON)):
-                _check_crs(path, json.loads(geo))
+                _check_crs(path, geo)
             row = 0
             for batch in file.iter_batches(batch_size=65536):
                 for values in batch.to_pylist():
@@ -145,12 +173,13 @@ def _rows(
             row += 1
 
 
-def _check_crs(path: pathlib.Path, geo: dict[str, Any]) -> None:
+def _check_crs(path: pathlib.Path, raw: bytes) -> None:
     try:
+        geo = jsons.parse(raw)
         column = geo.get("columns", {}).get(geo.get("primary_column", "geometry"), {})
         crs = column.get("crs") or {}
         code = (crs.get("id") or {}).get("code", "CRS84")
-    except (AttributeError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError) as error:
         raise ValueError(
             f"{path}: metadata geo: {error}; allowed: that of GeoParquet"
         ) from error
@@ -163,52 +192,85 @@ def _check_crs(path: pathlib.Path, geo: dict[str, Any]) -> None:
 
 def _parser(
     names: list[str],
-    demographics: Sequence[str],
-    template: str,
-    files: Sequence[str],
+    columns: Columns,
     found: problems.Problems,
+    nodes: set[edge_tables.Id],
 ) -> Callable[[int, dict[str, Any]], Place | None]:
     """A function that makes a Place of a row, or None."""
     lat_name = next((n for n in LAT if n in names), "")
     lon_name = next((n for n in LON if n in names), "")
-    texts = [n for n in TEXTS if n in names and not (n == "text" and template)]
-    paths = [n for n in PATHS if n in names and n not in files]
+    texts = [n for n in TEXTS if n in names and not (n == "text" and columns.template)]
+    paths = [n for n in PATHS if n in names and n not in columns.files]
 
     def parse(row: int, values: dict[str, Any]) -> Place | None:
         def text(name: str) -> str:
             return clean(row, name, values[name], found)
 
+        def listed(name: str) -> list[float]:
+            return _numbers(row, name, values[name], found)
+
+        place: Place = {"row": row}
+        if "node" in names:
+            try:
+                place["node"] = edge_tables.identity(values["node"], columns.cells)
+            except ValueError as error:
+                found.add(row, "node", "no H3 cell", problems.DROPPED, str(error))
+                return None
+            if place["node"] is not None:
+                nodes.add(place["node"])
         if lat_name and lon_name:
             lat, lon = number(values[lat_name]), number(values[lon_name])
-        else:
+        elif "geometry" in names:
             lat, lon = _point(values["geometry"])
+        else:
+            lat, lon = _centre(place["node"])
         if not position_ok(row, lat, lon, found):
             return None
-        place: Place = {"row": row, "lat": lat, "lon": (lon + 180.0) % 360.0 - 180.0}
+        place |= {"lat": lat, "lon": (lon + 180.0) % 360.0 - 180.0}
         place |= {name: text(name) for name in texts if name != "poi"}
+        place["id"] = place.get("id") or _named(place.get("node"), columns.cells)
         if "poi" in texts:
             place["poi"] = _points(row, values["poi"], found)
-        if template:
-            place["text"] = re.sub(r"\{(\w+)\}", lambda m: text(m[1]), template)
+        if columns.template:
+            of = re.compile(r"\{(\w+)\}")
+            place["text"] = of.sub(lambda m: text(m[1]), columns.template)
         for name in paths:
             place[name] = _paths(row, name, values[name], found)
-        for name in files:
+        for name in columns.files:
             place[f"column:{name}"] = text(name).strip()
-        if "node" in names:
-            node = number(values["node"])
-            place["node"] = int(node) if 0 <= node < 2**31 else -1
-        if demographics:
-            place["demographics"] = [number(values[name]) for name in demographics]
+        if columns.demographics:
+            given = [number(values[name]) for name in columns.demographics]
+            place["demographics"] = given
         elif "demographics" in names:
-            given = values["demographics"]
-            if given is not None and not isinstance(given, list):
-                kind, what = "no list of numbers", str(given)
-                found.add(row, "demographics", kind, problems.MASKED, what)
-                given = None
-            place["demographics"] = list(map(number, given or []))
+            place["demographics"] = listed("demographics")
+        place |= {name: listed(name) for name in columns.vectors}
         return place
 
     return parse
+
+
+def _centre(cell: Any) -> tuple[float, float]:
+    """Latitude and longitude of the middle of an H3 cell, NaN without one."""
+    if cell is None:
+        return math.nan, math.nan
+    return h3.cell_to_latlng(h3.int_to_str(cell))
+
+
+def _named(node: edge_tables.Id | None, cell: bool) -> str:
+    """The id of a node as text, an H3 cell hexadecimal, "" without a node."""
+    if node is None:
+        return ""
+    return h3.int_to_str(int(node)) if cell else str(node)
+
+
+def _numbers(row: int, name: str, value: Any, found: problems.Problems) -> list[float]:
+    """A list of numbers; in CSV they are parted by semicolons."""
+    if isinstance(value, bytes):
+        value = value.split(b";") if value else None
+    if value is not None and not isinstance(value, list):
+        found.add(row, name, "no list of numbers", problems.MASKED, str(value))
+        value = None
+    return [number(part) for part in value or ()]
 
 
 def number(value: Any) -> float:
