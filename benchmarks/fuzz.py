@@ -42,6 +42,7 @@ from benchmarks import protocol
 from benchmarks.fuzz_changes import Target, mutate_bytes
 
 SECONDS, MEMORY_MB = 5, 1024
+START_S = 600  # until the first input: code loads, whole files are made
 CRASHES = 10  # of a parser, after which the rest of its inputs is left
 # One arena and one pool, so that address space tells what is held.
 ALONE = {"MALLOC_ARENA_MAX": "2", "ARROW_DEFAULT_MEMORY_POOL": "system"}
@@ -187,14 +188,15 @@ def keep(options: argparse.Namespace, name: str, number: int, data: bytes) -> st
 def ended(command: list[str], page: Page, seconds: float, log: Any) -> str:
     """Runs a child; how it ended early, "" for at its end."""
     ran = subprocess.Popen(command, stderr=log, stdout=log, env=os.environ | ALONE)
-    before, late = page.get()[0], False
+    before, late, began = page.get()[0], False, time.monotonic()
     while True:
         try:
             code = ran.wait(4 * seconds)
             break
         except subprocess.TimeoutExpired:
             now = page.get()[0]
-            if now and now == before:  # the alarm did not reach Python
+            slow = time.monotonic() - began > START_S
+            if now == before and (now or slow):  # the alarm did not reach Python
                 late = True
                 ran.kill()
             before = now

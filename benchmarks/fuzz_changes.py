@@ -22,6 +22,7 @@ VALUES = (
     *(None, True, 0, -1, 2**63, 2**400, 1e308, float("nan"), "", "../x", "\0", [], {}),
     *([[[]]], {"a": []}, "9" * 5000),
 )
+LONG = 200_000  # more letters than csv takes in a cell, more lists than Python's stack
 
 
 class Target(NamedTuple):
@@ -53,8 +54,10 @@ def mutate_bytes(data: bytes, draw: random.Random) -> bytes:
             out[at : at + size] = value.to_bytes(size, draw.choice(("big", "little")))
         elif kind == 4:
             out[at : at + 4] = draw.randbytes(draw.choice((0, 4, 16)))
-        else:
+        elif draw.random() < 0.98:
             out[at:at] = draw.choice((b"\0", b"\n", b",", b'"', b"\xff\xfe", b"1e999"))
+        else:
+            out[at:at] = draw.choice((b"9", b"[")) * LONG
     return bytes(out)
 
 
@@ -101,7 +104,9 @@ def mutate_json(data: bytes, draw: random.Random) -> bytes:
         else:
             node[key] = draw.choice(VALUES)
         break
-    return json.dumps(tree[0] if tree else None).encode()
+    text = json.dumps(tree[0] if tree else None).encode()
+    deep = b"[" * LONG + b"]" * LONG if draw.random() < 0.1 else b'"../x"'
+    return text.replace(b'"../x"', deep)
 
 
 def mutate_safetensors(data: bytes, draw: random.Random) -> bytes:

@@ -157,29 +157,41 @@ def graph(folder: pathlib.Path) -> Target:
     return of_files(here, kinds, lambda p: graphs.transpose(graphs.read(p.parent)))
 
 
-def saved(folder: pathlib.Path) -> Target:
-    """A step of Orbax without sums, as of a version before them: nothing guards it."""
-    state = {"params": {"w": jnp.ones((20, 30)), "b": jnp.arange(9.0)}}
+def _step(folder: pathlib.Path) -> tuple[pathlib.Path, dict[str, jax.Array]]:
+    """A step of a run, and the parameters in it."""
+    params = {"w": jnp.ones((20, 30)), "b": jnp.arange(9.0)}
     with contextlib.closing(checkpoint.Checkpoints(folder)) as saves:
-        saves.save(1, state)
+        saves.save(1, {"params": params})
         saves.wait()
-    (folder / "1" / checkpoint.ITEM / checkpoint.SUMS).unlink()
+    return folder / "1", params
+
+
+def sums(folder: pathlib.Path) -> Target:
+    """What says which files of a step are whole: that is told, never an error."""
+    step, _ = _step(folder)
+    names = (f"{checkpoint.ITEM}/{checkpoint.SUMS}", "_CHECKPOINT_METADATA")
+    kinds: dict[str, Change] = dict.fromkeys(names, mutate_json)
+    return of_files(step, kinds, lambda _: checkpoint.damage(step), ())
+
+
+def saved(folder: pathlib.Path) -> Target:
+    """The files of a step, whose sums are those of the damaged files."""
+    step, params = _step(folder)
+    arrays = step / checkpoint.ITEM
     abstract = checkpoint.abstract_like(
-        state["params"], jax.tree.map(lambda x: x.sharding, state["params"])
+        params, jax.tree.map(lambda x: x.sharding, params)
     )
+    names = [p.relative_to(step).as_posix() for p in step.rglob("*") if p.is_file()]
+    summed = [*json.loads((arrays / checkpoint.SUMS).read_bytes())]
 
     def parse(_: pathlib.Path) -> None:
-        step, _lines = checkpoint.newest_good(folder, False)
-        if step is not None:
-            checkpoint.restore_field(folder, step, abstract, "params")
+        made = json.dumps(checkpoint._sums(arrays, summed))
+        (arrays / checkpoint.SUMS).write_text(made, encoding="utf-8")
+        checkpoint.newest_good(folder, False)
+        checkpoint.restore_field(folder, 1, abstract, "params")
 
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
     kinds: dict[str, Change] = {}
-    for path in files:
-        try:
-            json.loads(path.read_bytes())
-            change = mutate_json
-        except ValueError:
-            change = mutate_bytes
-        kinds[path.relative_to(folder).as_posix()] = change
-    return of_files(folder, kinds, parse)
+    for name in sorted({*names} - {f"{checkpoint.ITEM}/{checkpoint.SUMS}"}):
+        is_json = (step / name).read_bytes()[:1] == b"{"
+        kinds[name] = mutate_json if is_json else mutate_bytes
+    return of_files(step, kinds, parse)

@@ -6,7 +6,6 @@ import os
 import pathlib
 import signal
 import time
-import zlib
 
 from benchmarks.fuzz_changes import Target
 
@@ -18,7 +17,7 @@ def parse(data: bytes) -> int:
 
 
 def deadly(data: bytes) -> bool:
-    return zlib.crc32(data) % 16 == 1
+    return data[0] < 6
 
 
 def crash(data: bytes) -> None:
@@ -33,7 +32,9 @@ def hang(data: bytes) -> None:
 
 
 def make(name: str, folder: pathlib.Path) -> Target:
-    return Target([bytes(8)], TARGETS[name][1])
+    if name == "planted":
+        return Target([bytes(8)], parse)
+    return Target([b"x"], TARGETS[name][1], mutate=lambda _, draw: draw.randbytes(8))
 
 
 TARGETS = {"planted": (0.5, parse), "crash": (1.0, crash), "hang": (1.0, hang)}

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shards, records and images that are damaged for real: masked, counted, or named."""
 
+import builtins
+import json
 import os
 import pathlib
 import re
@@ -278,6 +280,26 @@ def test_descriptions_of_a_dataset_that_are_none_are_refused(folder, name, text)
     (folder / name).write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match="mine"):
         datasets.load("mine", "train", folder.parents[1])
+
+
+@pytest.mark.parametrize("key", ["pythonClassName", "python_class_name", "type"])
+def test_a_class_that_features_name_is_not_imported(folder, key, monkeypatch):
+    monkeypatch.syspath_prepend(folder)
+    (folder / "harm.py").write_text("import builtins\nbuiltins.harmed = True\n")
+    path = folder / "features.json"
+    about = json.loads(path.read_text("utf-8"))
+    inner = about["featuresDict"]["features"]["text"]
+    del inner["pythonClassName"]
+    inner[key] = "harm.Feature"
+    if key == "type":
+        inner["content"] = ""
+        about = inner
+    path.write_text(json.dumps(about), encoding="utf-8")
+    with pytest.raises(
+        ValueError, match=r"'harm\.Feature'; allowed: tensorflow_datasets"
+    ):
+        datasets.load("mine", "train", folder.parents[1])
+    assert not hasattr(builtins, "harmed")
 
 
 def read_until(made, sign):

@@ -5,6 +5,7 @@
 import contextlib
 import functools
 import importlib
+import json
 import os
 import pathlib
 import re
@@ -18,6 +19,9 @@ from unigeo_jax import outside
 from unigeo_jax.data import images
 
 Record = dict[str, Any]
+# Where TFDS finds the class of a feature, the last one in files of old versions.
+CLASS_KEYS = ("pythonClassName", "python_class_name", "type")
+CLASSES = "tensorflow_datasets.core.features."
 INDEX = ("lat", "lon", "cell", "block")
 DAMAGED = "damaged fields"  # a key of records that have such: their names
 
@@ -113,6 +117,23 @@ def _decoder(name: str, feature: Any) -> tuple[str, Callable, tuple]:
     return values, _array, (dtype, shape)
 
 
+def _check_classes(path: pathlib.Path) -> None:
+    """Refuses features.json with classes of other modules, which TFDS would import."""
+    todo = [json.loads(path.read_text(encoding="utf-8"))]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, dict):
+            named = (node.get(key) for key in CLASS_KEYS)
+            for name in (x for x in named if isinstance(x, str)):
+                if not name.startswith(CLASSES):
+                    raise ValueError(
+                        f"{path}: class {name[:80]!r}; allowed: {CLASSES}*"
+                    )
+            todo += node.values()
+        elif isinstance(node, list):
+            todo += node
+
+
 class Records(Sequence):
     """Random access to the decoded records of one split.
 
@@ -135,6 +156,7 @@ class Records(Sequence):
 
         where = f"dataset {name}: {folder}"
         with quiet(), outside.refused(where):
+            _check_classes(pathlib.Path(folder, "features.json"))
             builder: Any = tfds.builder_from_directory(folder)
             features = dict(builder.info.features.items())
         if split not in builder.info.splits:
