@@ -28,7 +28,8 @@ from typing import Any
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from benchmarks import protocol
-from benchmarks.fuzz_targets import Target, mutate_bytes, targets
+from benchmarks.fuzz_mutations import mutate_bytes
+from benchmarks.fuzz_targets import Target, targets
 
 SECONDS, MEMORY_MB = 5, 1024
 

@@ -31,6 +31,7 @@ from typing import Any
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from benchmarks import protocol
+from benchmarks.fuzz_mutations import mutate_bytes
 
 LONGEST = 2**16  # bytes of an input
 OURS = ("unigeo_jax", "launch", "PIL")
@@ -50,7 +51,7 @@ def child(options: argparse.Namespace, rest: list[str]) -> None:
     warnings.simplefilter("ignore")
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     target = module.targets(pathlib.Path(options.scratch))[options.child]
-    change = target.mutate or module.mutate_bytes
+    change = target.mutate or mutate_bytes
 
     def once(data: bytes) -> None:
         with contextlib.suppress(*target.allowed):

@@ -1,16 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The unigeo_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Parsers of files from outside, whole files for them, and how those are damaged."""
+"""Parsers of files from outside, and whole files for them."""
 
 import io
 import json
 import pathlib
 import random
 import shutil
-import struct
 import tarfile
-import warnings
-import zipfile
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,6 +15,7 @@ import numpy as np
 import PIL.Image
 import safetensors.numpy
 
+from benchmarks.fuzz_mutations import mutate_json, mutate_safetensors, mutate_zip
 from launch import shared_config
 from tests import pth_files
 from unigeo_jax import checkpoint, pth, workdir
@@ -25,12 +23,6 @@ from unigeo_jax.data import datasets, edge_tables, graph, images
 from unigeo_jax.data.own import foreign, photos, problems, table
 from unigeo_jax.evals import labels
 from unigeo_jax.siglip import files as weights
-
-EXTREMES = (0, 1, 127, 128, 255, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**63)
-VALUES = (
-    *(None, True, 0, -1, 2**63, 2**400, 1e308, float("nan"), "", "../x", "\0", [], {}),
-    *([[[]]], {"a": []}, "9" * 5000),
-)
 
 
 class Target(NamedTuple):
@@ -41,86 +33,6 @@ class Target(NamedTuple):
     share: float
     allowed: tuple[type[Exception], ...] = (ValueError,)
     mutate: Callable[[bytes, random.Random], bytes] | None = None
-
-
-def mutate_bytes(data: bytes, draw: random.Random) -> bytes:
-    """One to four changes that know nothing of the format."""
-    out = bytearray(data)
-    for _ in range(draw.choice((1, 1, 2, 4))):
-        at = draw.randrange(len(out) + 1)
-        kind = draw.randrange(6)
-        if kind == 0 and out:
-            out[at % len(out)] ^= 1 << draw.randrange(8)
-        elif kind == 1:
-            del out[at : at + draw.choice((1, 4, 64, 10**6))]
-        elif kind == 2:
-            out[at:at] = out[at : at + draw.choice((1, 8, 100))] * draw.choice(
-                (1, 2, 50)
-            )
-        elif kind == 3:
-            size = draw.choice((1, 2, 4, 8))
-            value = draw.choice(EXTREMES) % 256**size
-            out[at : at + size] = value.to_bytes(size, draw.choice(("big", "little")))
-        elif kind == 4:
-            out[at : at + 4] = draw.randbytes(draw.choice((0, 4, 16)))
-        else:
-            out[at:at] = draw.choice((b"\0", b"\n", b",", b'"', b"\xff\xfe", b"1e999"))
-    return bytes(out)
-
-
-def mutate_zip(data: bytes, draw: random.Random) -> bytes:
-    """Mutates a member and zips it again, so that its checksum holds; or the bytes."""
-    if draw.random() < 0.4:
-        return mutate_bytes(data, draw)
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    name = draw.choice([*members])
-    if draw.random() < 0.1:
-        members[draw.choice(("../x.npy", "/x.npy", "a/data.pkl", ""))] = members.pop(
-            name
-        )
-    else:
-        members[name] = mutate_bytes(members[name], draw)
-    stream = io.BytesIO()
-    with warnings.catch_warnings(), zipfile.ZipFile(stream, "w") as archive:
-        warnings.simplefilter("ignore")  # of names that are there twice
-        for key, value in members.items():
-            archive.writestr(key or "x", value)
-    return stream.getvalue()
-
-
-def mutate_json(data: bytes, draw: random.Random) -> bytes:
-    """Replaces, drops or adds a value anywhere in the tree; or changes the bytes."""
-    if draw.random() < 0.3:
-        return mutate_bytes(data, draw)
-    if draw.random() < 0.01:
-        return draw.choice((b"[", b'{"a":')) * draw.choice((99, 900, 100_000))
-    tree = [json.loads(data)]
-    node: Any = tree
-    while True:
-        keys = [*node] if isinstance(node, dict) else [*range(len(node))]
-        if not keys:
-            break
-        key = draw.choice(keys)
-        below = node[key]
-        if isinstance(below, dict | list) and below and draw.random() < 0.7:
-            node = below
-            continue
-        if draw.random() < 0.2:
-            del node[key]
-        else:
-            node[key] = draw.choice(VALUES)
-        break
-    return json.dumps(tree[0] if tree else None).encode()
-
-
-def mutate_safetensors(data: bytes, draw: random.Random) -> bytes:
-    """Changes the header, with its length put right; or the bytes."""
-    if draw.random() < 0.3:
-        return mutate_bytes(data, draw)
-    (size,) = struct.unpack("<Q", data[:8])
-    header = mutate_json(data[8 : 8 + size], draw)
-    return struct.pack("<Q", len(header)) + header + data[8 + size :]
 
 
 def in_file(folder: pathlib.Path, name: str, parse: Callable[[pathlib.Path], Any]):
@@ -257,52 +169,84 @@ def archive_target(folder: pathlib.Path) -> Target:
     return Target(seeds, in_file(folder, "a.tar", parse), 0.01)
 
 
-def json_targets(folder: pathlib.Path) -> dict[str, Target]:
-    from configs import five_modal
-
-    config = json.loads(five_modal.get_config("tiny").to_json())
-    about = json.dumps({"config": config, "versions": {}, "constants": {}}).encode()
-    arrays = folder / "ckpt" / "default"
-    arrays.mkdir(parents=True)
-    (arrays / "d").write_bytes(b"abc")
-    size, value = checkpoint._sum(arrays / "d")
-    sums = json.dumps({"d": [size, value]}).encode()
+def checkpoint_targets(folder: pathlib.Path) -> dict[str, Target]:
+    """The two files of a step that say what is whole, each in a step of its own."""
     times = dict.fromkeys(("init_timestamp_nsecs", "commit_timestamp_nsecs"), 1)
-    step = json.dumps({"item_handlers": {"default": checkpoint.SUMMED}} | times)
-    (arrays.parent / checkpoint.METADATA).write_text(step, encoding="utf-8")
-    tasks = [{"name": "t", "file": "t.csv", "target": "y", "kind": "regression"}]
-    rows = "\n".join(f"{i},{i},{i * 0.5}" for i in range(30))
-    (folder / "t.csv").write_text(f"lat,lon,y\n{rows}\n", encoding="utf-8")
-    tables = folder / "tasks"
-    tables.mkdir()
-    (tables / "tasks.json").write_text(json.dumps(tasks), encoding="utf-8")
-    table = (folder / "t.csv").read_bytes()
-    config_path = folder / "run"
-    config_path.mkdir()
+    about = json.dumps({"item_handlers": {"default": checkpoint.SUMMED}} | times)
+    sums = ""
+    for name in ("1", "2"):
+        arrays = folder / name / "default"
+        arrays.mkdir(parents=True)
+        (arrays / "d").write_bytes(b"abc")
+        sums = json.dumps({"d": checkpoint._sum(arrays / "d")})
+        (arrays / checkpoint.SUMS).write_text(sums, encoding="utf-8")
+        (folder / name / checkpoint.METADATA).write_text(about, encoding="utf-8")
+
+    def parse(name: str) -> Callable[[pathlib.Path], Any]:
+        return lambda _: checkpoint.damage(folder / name)
+
+    at = folder / "1" / "default"
     return {
         "checkpoint sums": Target(
-            [sums],
-            in_file(
-                arrays, checkpoint.SUMS, lambda p: checkpoint.damage(arrays.parent)
-            ),
+            [sums.encode()],
+            in_file(at, checkpoint.SUMS, parse("1")),
             0.06,
             (),
             mutate_json,
         ),
         "checkpoint metadata": Target(
-            [step.encode()],
-            in_file(
-                arrays.parent,
-                checkpoint.METADATA,
-                lambda p: checkpoint.damage(p.parent),
-            ),
+            [about.encode()],
+            in_file(folder / "2", checkpoint.METADATA, parse("2")),
             0.02,
             (),
             mutate_json,
         ),
+    }
+
+
+def task_targets(folder: pathlib.Path) -> dict[str, Target]:
+    tasks = [{"name": "t", "file": "t.csv", "target": "y", "kind": "regression"}]
+    listed = json.dumps(tasks).encode()
+    rows = "\n".join(f"{i},{i},{i * 0.5}" for i in range(30))
+    table = f"lat,lon,y\n{rows}\n".encode()
+    for name in ("listed", "table"):
+        (folder / name).mkdir()
+        (folder / name / "tasks.json").write_bytes(listed)
+        (folder / name / "t.csv").write_bytes(table)
+
+    def parse(path: pathlib.Path) -> Any:
+        return labels.read_folder(path.parent)
+
+    return {
+        "tasks": Target(
+            [listed],
+            in_file(folder / "listed", "tasks.json", parse),
+            0.02,
+            mutate=mutate_json,
+        ),
+        "task table": Target(
+            [table, table + b"1,2," + b"x" * 200_000],
+            in_file(folder / "table", "t.csv", parse),
+            0.01,
+        ),
+    }
+
+
+def json_targets(folder: pathlib.Path) -> dict[str, Target]:
+    from configs import five_modal
+
+    config = json.loads(five_modal.get_config("tiny").to_json())
+    about = json.dumps({"config": config, "versions": {}, "constants": {}}).encode()
+    for name in ("steps", "tasks", "run"):
+        (folder / name).mkdir()
+    return {
+        **checkpoint_targets(folder / "steps"),
+        **task_targets(folder / "tasks"),
         "workdir config": Target(
             [about],
-            in_file(config_path, "config.json", lambda p: workdir.read_about(p.parent)),
+            in_file(
+                folder / "run", "config.json", lambda p: workdir.read_about(p.parent)
+            ),
             0.02,
             mutate=mutate_json,
         ),
@@ -311,17 +255,6 @@ def json_targets(folder: pathlib.Path) -> dict[str, Target]:
             in_file(folder, "s.json", shared_config.read),
             0.02,
             mutate=mutate_json,
-        ),
-        "tasks": Target(
-            [json.dumps(tasks).encode()],
-            in_file(folder, "tasks.json", lambda p: labels.read_folder(p.parent)),
-            0.02,
-            mutate=mutate_json,
-        ),
-        "task table": Target(
-            [table, table + b"1,2," + b"x" * 200_000],
-            in_file(tables, "t.csv", lambda p: labels.read_folder(p.parent)),
-            0.01,
         ),
     }
 

@@ -2,9 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A parser with a fault behind a word that no blind change hits."""
 
-from benchmarks.fuzz_targets import Target, mutate_bytes
-
-__all__ = ["mutate_bytes", "targets"]
+from benchmarks.fuzz_targets import Target
 
 
 def parse(data: bytes) -> int:
