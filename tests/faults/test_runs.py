@@ -71,7 +71,10 @@ def test_a_run_that_loses_its_checkpoints_is_found_out(ground, tmp_path):
 def test_a_killed_evaluation_shows_nothing_half_written_and_ends_the_same(
     ground, tmp_path
 ):
-    faults.undisturbed(ground, "evaluate.py")
+    whole = ground.folder / "whole evaluation"
+    command = fault_ground.evaluate_command(ground, whole)
+    fault_ground.once(ground, "evaluate.py", command)
+    ground.straight["evaluate.py"] = fault_ground.results_digest(whole)
     survives(faults.killed(ground, "evaluate.py", tmp_path / "out", 1))
 
 
