@@ -80,12 +80,9 @@ MATRIX = {
     "corrupt or missing record": [
         f"{HERE}data.py::test_bad_records_and_images_are_masked_the_same_on_every_run",
         f"{HERE}data.py::test_above_the_budget_the_run_stops_and_names_files",
-<<<<<<< HEAD
         f"{HERE}data.py::test_a_bad_first_record_is_masked_in_a_run_that_keeps_records_in_memory",
         f"{HERE}data.py::test_a_lack_of_memory_is_not_taken_for_a_bad_record",
-=======
         f"{HERE}runs.py::test_a_run_whose_records_are_mostly_damaged_ends_with_code_3",
->>>>>>> w-elastic
         f"{HERE}data.py::test_a_shard_that_is_cut_is_too_much_and_is_named",
         f"{HERE}data.py::test_a_file_that_is_missing_or_forbidden_is_never_skipped",
     ],
@@ -177,13 +174,8 @@ MATRIX = {
     # Versions: that CI installs what setup.py allows. It installs one set: the oldest
     # allowed versions are not run, nor are checkpoints restored across versions.
     "library drift": [
-<<<<<<< HEAD
         f"{HERE}checkpoints.py::test_a_step_of_a_version_without_sums_passes",
-=======
         "test_versions.py::test_every_version_that_ci_installs_is_one_that_setup_allows",
-        # Of this package itself: what its older versions wrote.
-        f"{HERE}checkpoints.py::test_broken_sums_are_damage_and_missing_ones_are_of_an_older_version",
->>>>>>> w-elastic
         f"{HERE}steps.py::test_a_workdir_of_before_these_keys_is_still_that_of_the_config",
     ],
 }

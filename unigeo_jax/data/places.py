@@ -278,7 +278,7 @@ def _job(
 
 def _width(places: list[table.Place], name: str) -> int:
     """How many numbers most lists of a column hold, 0 without any."""
-    found = [len(p[name]) for p in places if p.get(name)]
+    found = [len(p[name]) for p in places if len(p.get(name, ()))]
     return max(sorted(set(found)), key=found.count) if found else 0
 
 

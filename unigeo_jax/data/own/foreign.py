@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from unigeo_jax import jsons
-from unigeo_jax.data.own import patch_folders, photos, problems, table, tars
+from unigeo_jax.data.own import parsing, patch_folders, photos, problems, table, tars
 
 PICTURES = ("aerial", "street")  # columns that images go to
 SPLITS = {"training": "train", "validation": "val", "valid": "val", "dev": "val"}
@@ -146,7 +146,7 @@ class Rows:
         lower = {str(k).lower(): v for k, v in values.items()}
         at = [
             next(
-                (table.number(lower[n.lower()]) for n in names if n.lower() in lower),
+                (parsing.number(lower[n.lower()]) for n in names if n.lower() in lower),
                 None,
             )
             for names in (self._lat, self._lon)
@@ -191,7 +191,7 @@ class Rows:
             given = [v for v in values if v is not None]
             if all(isinstance(v, bool | int | float) for v in given):
                 columns[name] = pa.array(
-                    [None if v is None else table.number(v) for v in values],
+                    [None if v is None else parsing.number(v) for v in values],
                     pa.float64(),
                 )
             else:
