@@ -61,13 +61,13 @@ def test_tables_of_places(tmp_path, columns, geo):
 
 @pytest.mark.parametrize("at", [4, -30])
 def test_a_damaged_parquet_file_is_named_by_all_who_read_one(tmp_path, at):
-    path = save(tmp_path / "p.parquet", AT | {"node": ["a", "b"]})
+    path = save(tmp_path / "p.parquet", AT | {"weight": [1.0, 2.0]})
     data = bytearray(path.read_bytes())
     data[at : at + 20] = b"\xff" * 20
     path.write_bytes(data)
     for read in (
         lambda: table.read(path, problems.Problems()),
-        lambda: edge_tables.read_nodes(path),
+        lambda: edge_tables.from_table(tmp_path / "g", path, edge_tables.ranked("ab")),
         lambda: vector.open_file.__wrapped__(str(path), "lat"),
         lambda: list(embed_table.batches(path, ("lat", "lon"), 9)),
     ):
@@ -100,27 +100,30 @@ def test_demographics_that_are_no_list_are_masked_and_their_place_is_kept(tmp_pa
 @pytest.mark.parametrize(
     ("id", "cells"),
     [
-        (pa.array([[1], [2]]), False),
-        (pa.array([0.5, 1.5]), True),
-        (pa.array([-1, None]), True),
-        (pa.array([[1], [2]]), True),
+        (pa.array([[1]]), False),
+        (LATE[:1], False),
+        (pa.array([0.5]), True),
+        (pa.array([-1]), True),
+        (pa.array([None], pa.int64()), True),
+        (pa.array([[1]]), True),
     ],
-    ids=["lists", "fractions", "negative", "lists as cells"],
+    ids=["lists", "late", "fractions", "negative", "no cell", "lists as cells"],
 )
-def test_ids_of_nodes_that_cannot_be(tmp_path, id, cells):
-    path = save(tmp_path / "n.parquet", AT | {"node": id})
-    with pytest.raises(ValueError, match=r"n\.parquet"):
-        edge_tables.read_nodes(path, cells)
+def test_ends_of_edges_that_cannot_be(tmp_path, id, cells):
+    ends = {"origin": id, "destination": id, "weight": [1.0]}
+    edges = save(tmp_path / "e.parquet", ends)
+    known = edge_tables.ranked([0x85283473FFFFFFF] if cells else ["a"])
+    with pytest.raises(ValueError, match=r"e\.parquet"):
+        edge_tables.from_table(tmp_path / "g", edges, known, cells)
 
 
-def test_tables_of_edges(tmp_path):
-    nodes = save(tmp_path / "n.parquet", AT | {"node": ["a", "b"]})
+def test_columns_of_edges_that_cannot_be(tmp_path):
     ends = {"origin": ["a"], "destination": ["b"], "weight": [1.0]}
     twice = pa.table([*ends.values(), ["a"]], [*ends, "origin"])
-    for columns in (twice, ends | {"kind": [[1]]}, ends | {"origin": LATE[:1]}):
+    for columns in (twice, ends | {"kind": [[1]]}):
         edges = save(tmp_path / "e.parquet", columns)
         with pytest.raises(ValueError, match=r"e\.parquet"):
-            edge_tables.from_table(tmp_path / "g", edges, nodes)
+            edge_tables.from_table(tmp_path / "g", edges, edge_tables.ranked("ab"))
 
 
 def test_files_of_vectors(tmp_path):
