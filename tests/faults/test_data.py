@@ -208,6 +208,17 @@ def test_above_the_budget_the_run_stops_and_names_files(folder):
     assert len(batches(folder, max_bad=0.25)) == 16
 
 
+def test_a_dataset_of_which_nothing_can_be_read_is_no_dataset_without_a_modality(
+    folder,
+):
+    for shard in range(PLACES // SHARD):
+        path = shard_file(folder, shard)
+        path.write_bytes(path.read_bytes()[:64])
+    source, _ = datasets.load("mine", "train", folder.parents[1])
+    with pytest.raises(datasets.TooManyBad, match=f"none of {PLACES}.*array_record"):
+        pipeline.check_modalities(source, [("aerial", aerial, {})], "mine")
+
+
 @pytest.mark.parametrize("how", ["tail", "empty", "no records"])
 def test_a_shard_that_is_cut_is_too_much_and_is_named(folder, how):
     path = shard_file(folder, 1)

@@ -304,20 +304,24 @@ def check_modalities(
 
     Raises:
       ValueError: names the modality, the dataset and the fields that its records have.
+      TooManyBad: no record can be read; names the file of one.
     """
     numbers = np.random.default_rng(0).permutation(len(source))
     missing = {name for name, _, _ in readers}
-    record: dict[str, Any] = {}
+    record, first = {}, None
     for number in numbers:
         try:
             record = source[int(number)]
-        except datasets.BadRecord:
+        except datasets.BadRecord as error:
+            first = first or error
             continue
         for name, module, options in readers:
             if name in missing and module.read(record, None, **options) is not None:
                 missing.discard(name)
         if not missing:
             return
+    if not record and first:
+        raise datasets.TooManyBad(f"none of {len(numbers)} records: {first}")
     raise ValueError(
         f"dataset {what}: none of {len(numbers)} places has"
         f" {', '.join(sorted(missing))}; record fields: {', '.join(sorted(record))};"
