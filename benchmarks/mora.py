@@ -28,7 +28,15 @@ import numpy as np
 from absl import app, flags
 
 from unigeo_jax import distill, workdir
-from unigeo_jax.evals import baselines, mora, mora_tables, mora_us, nodes, peers
+from unigeo_jax.evals import (
+    baselines,
+    mora,
+    mora_tables,
+    mora_tasks,
+    mora_us,
+    nodes,
+    peers,
+)
 
 TASKS = flags.DEFINE_string("tasks", None, "Folder of labels.")
 COUNTRY = flags.DEFINE_enum("country", None, ["us"], "Labels of the package instead.")
@@ -135,7 +143,7 @@ def main(argv: list[str]) -> None:
     )
     results = mora.run(tables(), options)
     print(mora.table(results))
-    print(mora_tables.lacking(results))
+    print(mora_tasks.lacking(results))
     pathlib.Path(OUT.value).write_text(json.dumps(results, indent=1) + "\n")
 
 

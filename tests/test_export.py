@@ -179,7 +179,7 @@ def test_the_card_marks_scores_with_a_leak_and_credits_a_teacher(exported):
     whole = {"downstream": {"lights": {"blocked": blocked, "random": blocked}}}
     whole["run"] = {"command": "python x.py", "commit": "abc", "seeds": 3}
     whole |= {"folds": {"lights.csv": "12ab"}}
-    whole["run"]["workdir"] = "/home/somebody"
+    whole["run"]["workdir"] = "/runs/1"
     card = cards.write(about, {"evaluation": whole})
     assert "| lights, r2 | 0.824 ±0.010* | no folds | 0.200 ±0.010 |" in card
     assert "over 3 seeds" in card and "`python x.py`, commit abc" in card

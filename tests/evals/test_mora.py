@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from unigeo_jax.data import splits
-from unigeo_jax.evals import mora, mora_tables, statistics
+from unigeo_jax.evals import mora, mora_tables, mora_tasks, statistics
 
 SHARED = pathlib.Path(__file__).parents[3] / "shared" / "data" / "tasks"
 COUNTIES = "china_county_"
@@ -195,11 +195,11 @@ def test_the_better_protocol_exposes_what_only_interpolates():
 
 
 def test_all_eleven_tasks_are_listed_and_those_without_labels_marked():
-    assert len(mora_tables.TASKS) == 11
-    assert np.mean([t.r2 for t in mora_tables.TASKS.values()]) == pytest.approx(
+    assert len(mora_tasks.TASKS) == 11
+    assert np.mean([t.r2 for t in mora_tasks.TASKS.values()]) == pytest.approx(
         0.7655, abs=5e-5
     )
-    assert {k for k, t in mora_tables.TASKS.items() if not t.public} == {"ENE", "COS"}
+    assert {k for k, t in mora_tasks.TASKS.items() if not t.public} == {"ENE", "COS"}
 
 
 @pytest.mark.parametrize(
@@ -213,17 +213,17 @@ def test_all_eleven_tasks_are_listed_and_those_without_labels_marked():
     ],
 )
 def test_labels_feed_the_task_that_their_name_says(name, key):
-    assert mora_tables.listed_as(name) == key
+    assert mora_tasks.listed_as(name) == key
 
 
 def test_a_task_without_published_labels_says_what_to_bring_and_that_is_enough(
     tmp_path,
 ):
-    lines = mora_tables.lacking(["POP", "china_county_edu"]).splitlines()
+    lines = mora_tasks.lacking(["POP", "china_county_edu"]).splitlines()
     keys = [line.split()[2] for line in lines if line.startswith("not run")]
     assert keys == ["ELD", "HSR", "CRI", "NTL", "HOU", "ENE", "COS", "ELE", "FOR"]
     assert len(lines) == len(keys) + 2 * 3  # of ENE and COS: three files each
-    tasks, labels, cells = mora_tables.needs("ENE")
+    tasks, labels, cells = mora_tasks.needs("ENE")
     for words in (*("city (code)", "value (energy", "any one unit", "log1p"),):
         assert words in labels
     assert "plain mean of those of its cells" in cells
@@ -241,7 +241,7 @@ def test_a_task_without_published_labels_says_what_to_bring_and_that_is_enough(
     units = mora_tables.join(labels, cells, splits.unit_vectors)
     assert len(units.y_u) == 60
     results = mora.run({"ENE": {"xyz": units}}, mora.Options(seeds=1, boosted=False))
-    assert "ENE" not in mora_tables.lacking(results)
+    assert "ENE" not in mora_tasks.lacking(results)
     text = mora.table(results).splitlines()
     assert text[1] == "ENE: ENE, released vectors 0.719"
     published = results["ENE"]["published"]["xyz"]
@@ -254,12 +254,12 @@ def test_a_task_without_published_labels_says_what_to_bring_and_that_is_enough(
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the county labels are not here")
 def test_the_real_county_labels_feed_four_tasks_at_their_transforms():
     labels, _ = mora_tables.read_folder(SHARED, start=COUNTIES)
-    found = {mora_tables.listed_as(one.name): one for one in labels}
+    found = {mora_tasks.listed_as(one.name): one for one in labels}
     assert {key: one.transform for key, one in found.items()} == {
         **{"EDU": "none", "ELD": "none", "HOU": "none", "HSR": "log1p"}
     }
     assert {one.level for one in labels} == {"county"}
-    text = mora_tables.lacking(one.name for one in labels)
+    text = mora_tasks.lacking(one.name for one in labels)
     assert text.count("not run") == 7 and "EDU" not in text
 
 

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from unigeo_jax.evals import baselines, folds, mora_tables, probe, statistics
-from unigeo_jax.evals.mora_tables import TASKS, Joined
+from unigeo_jax.evals import baselines, folds, mora_tasks, probe, statistics
+from unigeo_jax.evals.mora_tables import Joined
+from unigeo_jax.evals.mora_tasks import TASKS
 
 SEED = 42
 BOOSTED = {  # settings of the released evaluation, by level
@@ -147,7 +148,7 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     """What `run` returned as text, the best first, under which task of TASKS it is."""
     lines = []
     for task, kinds in results.items():
-        key = mora_tables.listed_as(task)
+        key = mora_tasks.listed_as(task)
         about = f": {key}, released vectors {TASKS[key].r2:.3f}" if key else ""
         lines.append(f"\n{task}{about}")
         for kind, entries in kinds.items():

@@ -10,13 +10,13 @@ log1p; TASKS says it of its tasks), `group_columns` (administrative parents) and
 levels, county and city: the codes of the units that each cell belongs to; and where
 means are to be weighted population and area, in any unit. A CSV of labels has the
 target and the column named like its level. Where it has lat and lon instead, each row
-is a unit of one point: enough for an encoder of coordinates. `needs` prints this for a
-task.
+is a unit of one point: enough for an encoder of coordinates. mora_tasks.py lists
+the tasks and prints this for each.
 Letters: `n` cells, `u` units, `d` features.
 """
 
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import h3
@@ -24,113 +24,13 @@ import numpy as np
 import pyarrow.parquet
 
 from unigeo_jax.data import datasets, splits
-from unigeo_jax.evals import nodes, task_files
+from unigeo_jax.evals import mora_tasks, nodes, task_files
 
 LEVELS = ("cell", "county", "city")
 TRANSFORMS = ("none", "log1p")
 WEIGHTS = ("population", "area")  # what means of cells may be weighted by
 REGION_RESOLUTION = 3  # of the H3 cells that are held out whole
 PREFIXES = {"prefecture": 4, "province": 2}  # of a six-digit Chinese county code
-
-
-class Listed(NamedTuple):
-    """A task of the benchmark.
-
-    public: whether its labels were published; where not, a folder brings them.
-    r2: of the released 128-d vectors by the published protocol, June 2025.
-    """
-
-    target: str
-    level: str
-    unit: str
-    transform: str  # of the better protocol; the published one takes raw targets
-    source: str
-    public: bool
-    r2: float
-
-
-TASKS = {
-    "POP": Listed(
-        "population density", "cell", "", "log1p", "WorldPop", True, 0.814606
-    ),
-    "EDU": Listed(
-        *("years of education", "county", "years", "none", "census 2020"),
-        *(True, 0.859050),
-    ),
-    "ELD": Listed(
-        "share aged 65+", "county", "%", "none", "census 2020", True, 0.812507
-    ),
-    "HSR": Listed(
-        *("hukou separation ratio", "county", "", "log1p", "census 2020"),
-        *(True, 0.777108),
-    ),
-    "CRI": Listed(
-        "crime cases", "cell", "", "log1p", "Zhang et al. 2025", True, 0.708313
-    ),
-    "NTL": Listed("night-time light", "cell", "", "log1p", "MOSAIKS", True, 0.597496),
-    "HOU": Listed(
-        *("housing area a head", "county", "m²", "none", "census 2020"),
-        *(True, 0.691934),
-    ),
-    "ENE": Listed(
-        *("energy consumption", "city", "", "log1p", "city yearbooks"),
-        *(False, 0.719280),
-    ),
-    "COS": Listed(
-        "off-line consumption", "cell", "", "log1p", "Tencent", False, 0.859583
-    ),
-    "ELE": Listed("elevation", "cell", "m", "none", "MOSAIKS", True, 0.838759),
-    "FOR": Listed("forest cover", "cell", "%", "none", "MOSAIKS", True, 0.741846),
-}
-
-
-def listed_as(name: str) -> str | None:
-    """The id of TASKS that labels of this name feed, None: of none.
-
-    A name is an id, or `china_<level>_<id in small letters>` with the task's own level.
-    """
-    if name in TASKS:
-        return name
-    for key, task in TASKS.items():
-        if name == f"china_{task.level}_{key.lower()}":
-            return key
-    return None
-
-
-def lacking(names: Iterable[str]) -> str:
-    """Lines on the tasks of TASKS that no labels of these names feed.
-
-    Of those whose labels were never published: what to bring, as `needs` says.
-    """
-    found = {listed_as(name) for name in names}
-    lines = []
-    for key, task in TASKS.items():
-        if key not in found:
-            about = "labels published, not in this folder"
-            if not task.public:
-                about = "labels never published; to bring them:"
-            lines.append(
-                f"not run: {key} ({task.target}, by {task.level}, {task.source}):"
-                f" {about}"
-            )
-            lines += [] if task.public else [f"  {line}" for line in needs(key)]
-    return "\n".join(lines)
-
-
-def needs(key: str) -> list[str]:
-    """What files feed a task of TASKS: columns, units and how cells are joined."""
-    task = TASKS[key]
-    unit = task.unit or "any one unit: the release states none"
-    known = "" if task.transform == "none" else "; scored raw and as log1p, so above -1"
-    mean = f"a {task.level}'s vector is the plain mean of those of its cells"
-    if task.level == "cell":
-        mean = "each cell has its own vector"
-    more = "" if task.level == "cell" else f", {task.level} (code, empty: in none)"
-    return [
-        f'tasks.json  [{{"name": "{key}", "file": "{key}.csv", "target": "value"}}]',
-        f"{key}.csv     {task.level} (code), value ({task.target}, {unit}{known})",
-        f"cells.csv   cell (id), lat, lon (degrees){more}; {mean}",
-    ]
 
 
 class Cells(NamedTuple):
@@ -360,7 +260,7 @@ def read(folder: pathlib.Path, entry: Mapping[str, Any]) -> Labels:
       ValueError: as `read_folder`.
     """
     path = task_files.check(folder, entry, ("name", "file", "target"))
-    listed = TASKS.get(listed_as(entry["name"]) or "")
+    listed = mora_tasks.TASKS.get(mora_tasks.listed_as(entry["name"]) or "")
     level = entry.get("level", listed.level if listed else None)
     transform = entry.get("transform", "none")
     for what, got, allowed in (
