@@ -174,3 +174,17 @@ def test_a_vocabulary_that_cannot_take_a_text(tmp_path):
     tokenizers.Tokenizer(model).save(str(path))
     with pytest.raises(ValueError, match=r"tokenizer\.json"):
         tokenizer.load(path).encode("b")
+
+
+@pytest.mark.parametrize("prefix", ["x", "\0", "bb"])
+def test_merges_of_a_vocabulary_that_would_end_the_process(tmp_path, prefix):
+    tokenizers = pytest.importorskip("tokenizers")
+    path = tmp_path / "tokenizer.json"
+    model = tokenizers.models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")])
+    tokenizers.Tokenizer(model).save(str(path))
+    assert tokenizer.load.__wrapped__(path).encode("ab") == [2]
+    about = json.loads(path.read_text("utf-8"))
+    about["model"]["continuing_subword_prefix"] = prefix
+    path.write_text(json.dumps(about), encoding="utf-8")
+    with pytest.raises(ValueError, match="is of no piece"):
+        tokenizer.load.__wrapped__(path)
