@@ -190,3 +190,17 @@ def test_arrays_of_a_graph_that_lead_beyond_it(tmp_path, name, values):
     path.write_bytes(b"\x93NUMPY\x01\x00v\x00{(")
     with pytest.raises(ValueError, match=path.name):
         graph.read(tmp_path / "g")
+
+
+@pytest.mark.parametrize("prefix", ["x", "\0", "bb"])
+def test_merges_of_a_vocabulary_that_would_end_the_process(tmp_path, prefix):
+    tokenizers = pytest.importorskip("tokenizers")
+    path = tmp_path / "tokenizer.json"
+    model = tokenizers.models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")])
+    tokenizers.Tokenizer(model).save(str(path))
+    assert tokenizer.load.__wrapped__(path).encode("ab") == [2]
+    about = json.loads(path.read_text("utf-8"))
+    about["model"]["continuing_subword_prefix"] = prefix
+    path.write_text(json.dumps(about), encoding="utf-8")
+    with pytest.raises(ValueError, match="is of no piece"):
+        tokenizer.load.__wrapped__(path)

@@ -18,6 +18,7 @@ import pathlib
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import sentencepiece
@@ -98,6 +99,7 @@ class JsonTokenizer:
         try:
             content = json.loads(path.read_bytes())
             content |= {"truncation": None, "padding": None}
+            _check_merges(content["model"])
             self._tokenizer = library.Tokenizer.from_str(json.dumps(content))
         except Exception as error:  # the library raises bare Exceptions
             raise ValueError(
@@ -124,6 +126,16 @@ class JsonTokenizer:
 
     def id_of(self, piece: str) -> int | None:
         return self._tokenizer.token_to_id(piece)
+
+
+def _check_merges(model: dict[str, Any]) -> None:
+    """Refuses merges that are of no piece, which end the process in `tokenizers`."""
+    prefix = model.get("continuing_subword_prefix") or ""
+    for merge in model.get("merges") or ():
+        one, two = merge.split(" ") if isinstance(merge, str) else merge
+        made = one + two.removeprefix(prefix)
+        if not two.startswith(prefix) or not {one, two, made} <= model["vocab"].keys():
+            raise ValueError(f"merge {str(merge)[:80]!r} is of no piece")
 
 
 def _existing(path: str | os.PathLike[str]) -> pathlib.Path:
