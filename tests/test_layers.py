@@ -34,7 +34,7 @@ ARROWS: dict[str, set[str]] = {
     "extras": set(),
     "jsons": set(),
     "outside": set(),
-    "checkpoint": {"jsons", "seams", "sharding", "types"},
+    "checkpoint": {"jsons", "outside", "seams", "sharding", "types"},
     "goodput": set(),
     "skips": {"types"},
     "workdir": {"jsons", "types"},

@@ -11,7 +11,7 @@ import pytest
 
 from tests import geotiffs
 from unigeo_jax import embed_table, outside
-from unigeo_jax.data import edge_tables, tokenizer
+from unigeo_jax.data import edge_tables, graph, tokenizer
 from unigeo_jax.data.own import problems, rasters, table
 from unigeo_jax.modalities import vector
 
@@ -174,6 +174,22 @@ def test_a_vocabulary_that_cannot_take_a_text(tmp_path):
     tokenizers.Tokenizer(model).save(str(path))
     with pytest.raises(ValueError, match=r"tokenizer\.json"):
         tokenizer.load(path).encode("b")
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("indptr", [0, 3, 1, 3]), ("indices", [1, 2, 2**31 - 1]), ("indices", [-1, 0, 1])],
+    ids=["falling", "beyond", "negative"],
+)
+def test_arrays_of_a_graph_that_lead_beyond_it(tmp_path, name, values):
+    graph.write(tmp_path / "g", [0, 1, 2], [1, 2, 0], [1.0, 2.0, 3.0], 3)
+    path = tmp_path / "g" / f"{name}.npy"
+    np.save(path, np.array(values, np.load(path).dtype))
+    with pytest.raises(ValueError, match=r"indptr\.npy|none of 3 nodes"):
+        graph.transpose(graph.read(tmp_path / "g"))
+    path.write_bytes(b"\x93NUMPY\x01\x00v\x00{(")
+    with pytest.raises(ValueError, match=path.name):
+        graph.read(tmp_path / "g")
 
 
 @pytest.mark.parametrize("prefix", ["x", "\0", "bb"])

@@ -11,6 +11,7 @@ markers `commit_success.txt`, and the times in its metadata, written after the s
 
 import concurrent.futures
 import json
+import os
 import pathlib
 import shutil
 import sys
@@ -24,7 +25,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from unigeo_jax import jsons, seams
+from unigeo_jax import jsons, outside, seams
 
 SUMS = "crc32.json"  # in the folder of a step's arrays: {file: [bytes, CRC-32]}
 ITEM = "default"
@@ -128,7 +129,7 @@ def damage(folder: pathlib.Path) -> list[str]:
     bad, there = [], []
     for name, (size, _) in wanted.items():
         file = arrays / name
-        if not file.is_file():
+        if not os.path.isfile(file):  # is_file() raises for a name that is too long
             bad.append(f"{file}: missing")
         elif file.stat().st_size != size:
             bad.append(f"{file}: {file.stat().st_size} bytes, {size} were written")
@@ -286,9 +287,10 @@ class Checkpoints:
             devices may differ from the one that saved.
 
         Raises:
-          ValueError: a parameter holds NaN or Inf; names it.
+          ValueError: its metadata are damaged; a parameter holds NaN or Inf; names it.
         """
-        state = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        with outside.refused(f"checkpoint {self._folder / str(step)}"):
+            state = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
         _refuse_not_finite(self._folder / str(step), state)
         return state
 
@@ -315,7 +317,7 @@ def restore_field(folder: pathlib.Path, step: int, abstract: Any, field: str) ->
     Opens no manager: a run that is saving in `folder` is not disturbed.
 
     Raises:
-      ValueError: a parameter holds NaN or Inf; names it.
+      ValueError: its metadata are damaged; a parameter holds NaN or Inf; names it.
     """
     wanted = {field: abstract}
     args = ocp.args.PyTreeRestore(
@@ -323,7 +325,10 @@ def restore_field(folder: pathlib.Path, step: int, abstract: Any, field: str) ->
         restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
         partial_restore=True,
     )
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+    with (
+        outside.refused(f"checkpoint {folder / str(step)}"),
+        ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader,
+    ):
         found = reader.restore((folder / str(step) / ITEM).absolute(), args=args)
     _refuse_not_finite(folder / str(step), found)
     return found[field]

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from unigeo_jax import jsons
+from unigeo_jax import jsons, outside
 
 VERSION = 1
 BLOCK = 4_000_000  # edges that are sorted at a time
@@ -128,26 +128,25 @@ def read(folder: str | pathlib.Path) -> Graph:
     sizes = {name: about["edges"] for name in ARRAYS} | {"indptr": about["nodes"] + 1}
     found = []
     for name, dtype in ARRAYS.items():
-        # An empty file cannot be mapped.
-        mode = "r" if sizes[name] else None
-        array = np.load(folder / f"{name}.npy", mmap_mode=mode, allow_pickle=False)
+        mode = "r" if sizes[name] else None  # an empty file cannot be mapped
+        with outside.refused(path := folder / f"{name}.npy"):
+            array = np.load(path, mmap_mode=mode, allow_pickle=False)
         if array.dtype != dtype or array.shape != (sizes[name],):
             raise ValueError(
-                f"{folder / name}.npy: got {array.dtype} {array.shape},"
+                f"{path}: got {array.dtype} {array.shape},"
                 f" graph.json says {np.dtype(dtype)} ({sizes[name]},)"
             )
         found.append(array)
-    if found[0][0] != 0 or found[0][-1] != about["edges"]:
-        raise ValueError(f"{folder}/indptr.npy does not span 0 to {about['edges']}")
+    rises = (np.diff(found[0]) >= 0).all()
+    if found[0][0] != 0 or found[0][-1] != about["edges"] or not rises:
+        raise ValueError(f"{folder}/indptr.npy does not rise 0 to {about['edges']}")
     return Graph(*found, kinds=tuple(about["kinds"]), sha=about["sha256"])
 
 
 def _about(path: pathlib.Path) -> dict[str, Any]:
     """What graph.json says, its kinds and types checked."""
-    try:
+    with outside.refused(path):
         about = jsons.read(path)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
     if not isinstance(about, dict) or about.get("version") != VERSION:
         got = about.get("version") if isinstance(about, dict) else about
         raise ValueError(f"{path}: got version {str(got)[:80]}, allowed: {VERSION}")
@@ -165,9 +164,12 @@ def _about(path: pathlib.Path) -> dict[str, Any]:
 def transpose(graph: Graph) -> Graph:
     """Turns every edge round, in memory: row i then lists the edges that arrive at i.
 
+    Raises ValueError for an edge to no node, before scipy writes beyond its arrays.
     Columns are sorted; edges of several kinds between two nodes keep their order.
     """
-    size = (graph.nodes, graph.nodes)
+    size, ends = (graph.nodes, graph.nodes), graph.indices_e
+    if graph.edges and not 0 <= ends.min() <= ends.max() < graph.nodes:
+        raise ValueError(f"graph: an edge leads to none of {graph.nodes} nodes")
     if graph.kind_e is None:
         parts = (graph.weight_e, graph.indices_e, graph.indptr_n)
         turned = sparse.csr_array(parts, shape=size).tocsc()

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet
 
-from unigeo_jax import jsons
+from unigeo_jax import jsons, outside
 from unigeo_jax.data.own import parsing, patch_folders, photos, problems, table, tars
 
 PICTURES = ("aerial", "street")  # columns that images go to
@@ -93,7 +93,7 @@ def parquet_samples(
     is the file's (`train-00000-of-00006.parquet`) unless there is a column.
     """
     split = re.match(r"[a-z]+", path.stem)
-    with pyarrow.parquet.ParquetFile(path) as file:
+    with outside.refused(path), pyarrow.parquet.ParquetFile(path) as file:
         row = 0
         for batch in file.iter_batches(batch_size=BATCH):
             kinds = {f.name: f.type for f in batch.schema}
