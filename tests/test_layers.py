@@ -69,7 +69,7 @@ ARROWS: dict[str, set[str]] = {
     "aot": {"train", "checkpoint", "modalities", "data", "sharding", "types"},
     # Only infer.py's raw texts and pictures need inputs.py, which needs Flax.
     "inputs": {"modalities"},
-    "bundles": {"jsons"},
+    "bundles": {"jsons", "outside"},
     "indices": set(),
     "infer": {"bundles", "coordinates", "indices", "inputs", "nn"},
     "cards": {"data"},
@@ -104,6 +104,7 @@ FILES_ALLOWED = {
 }
 # The path from coordinates to vectors stays light: what users without a GPU install.
 LIGHT = ("__init__", "bundles", "coordinates", "indices", "infer", "jsons")
+LIGHT += ("outside",)
 INFER_THIRD_PARTY = {"jax", "numpy", "flatbuffers"}
 BANNED = {"tensorflow", "pickle", "cPickle", "dill", "joblib", "cloudpickle", "shelve"}
 MAX_FILE_LINES = 380

@@ -3,17 +3,17 @@
 """The folder of an exported model: where it is, its config, hashes and weights."""
 
 import hashlib
+import io
 import math
 import pathlib
 import re
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from unigeo_jax import jsons
+from unigeo_jax import jsons, outside
 
 FORMAT = 1
 _DTYPES = {
@@ -174,12 +174,24 @@ def read_domain(folder: pathlib.Path) -> tuple[np.ndarray, float]:
     Raises ValueError for another file.
     """
     path = folder / "domain.npz"
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            inside = np.unpackbits(arrays["inside"]).astype(bool)
-            return inside.reshape(720, 1440), float(arrays["km"])
-    except (*_BROKEN, zipfile.BadZipFile, zlib.error, MemoryError) as error:
-        raise ValueError(f"{path} holds no domain: {error!r}") from error
+    with outside.refused(path), zipfile.ZipFile(path) as archive:
+        inside = np.unpackbits(_array(archive, "inside.npy", 720 * 1440 // 8))
+        km = float(_array(archive, "km.npy", 1))
+        return inside.astype(bool).reshape(720, 1440), km
+
+
+def _array(archive: zipfile.ZipFile, name: str, count: int) -> np.ndarray:
+    """A member of so many numbers; raises ValueError before more are allocated."""
+    if archive.getinfo(name).file_size > 8 * count + 1024:
+        raise ValueError(f"{name}: too large; allowed: {count} numbers")
+    file = io.BytesIO(archive.read(name))
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError(f"{name}: allowed: version 1.0 of the format")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    if math.prod(shape) != count or dtype.kind not in "fu":
+        raise ValueError(f"{name}: {shape} of {dtype}; allowed: {count} numbers")
+    file.seek(0)
+    return np.load(file, allow_pickle=False)
 
 
 def inside(cells: np.ndarray, latlon_n2: np.ndarray) -> np.ndarray:
