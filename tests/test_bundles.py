@@ -161,8 +161,14 @@ def test_weights_of_other_shapes_are_one_clear_error(copy):
         unigeo_jax.load(copy)
 
 
-def test_a_program_that_is_none_is_one_clear_error(copy):
-    (copy / "coords.jax").write_bytes(bytes(100))
+@pytest.mark.parametrize("damage", ["none", "of its operations"])
+def test_a_program_that_is_none_is_one_clear_error(copy, damage):
+    data = bytearray((copy / "coords.jax").read_bytes())
+    at = data.index(b"StableHLO_v") + 40  # it is read as a program is compiled
+    data[at : at + 400] = bytes(400)
+    if damage == "none":
+        data = bytes(100)
+    (copy / "coords.jax").write_bytes(data)
     small_models.rewrite(copy, json.loads((copy / "config.json").read_text()))
     with pytest.raises(ValueError, match=r"coords\.jax is no program"):
         unigeo_jax.load(copy)

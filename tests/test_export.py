@@ -169,6 +169,14 @@ def test_the_folder_has_card_hashes_and_licence(exported):
     assert cards.DATA_CARD.name in about["files"]
 
 
+def test_programs_name_files_but_no_folders_of_where_they_were_made(exported):
+    for path in [*exported.glob("*.jax"), *bundles.find("earth").glob("*.jax")]:
+        data = path.read_bytes()
+        assert b".py" in data
+        for folder in (b"site-packages", b"/unigeo_jax/", str(ROOT).encode()):
+            assert folder not in data, path
+
+
 def test_the_card_marks_scores_with_a_leak_and_credits_a_teacher(exported):
     about = json.loads((exported / "config.json").read_text())
     about["training"]["taught_by"] = ["geoclip", "aerial"]

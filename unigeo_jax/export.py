@@ -249,8 +249,21 @@ def program(function: Callable, weights: Mapping[str, Any], spec: Any) -> bytes:
     (rows,) = export.symbolic_shape("b")
     x = jax.tree.map(lambda a: jax.ShapeDtypeStruct((rows, *a.shape), a.dtype), spec)
     held = {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in weights.items()}
-    exported = export.export(jax.jit(function), platforms=PLATFORMS)(held, x)
+    # A program names the lines that made it: by their files, not by folders of here.
+    with _option("jax_hlo_source_file_canonicalization_regex", ".*/"):
+        exported = export.export(jax.jit(function), platforms=PLATFORMS)(held, x)
     return bytes(exported.serialize())
+
+
+@contextlib.contextmanager
+def _option(name: str, value: Any) -> Iterator[None]:
+    """An option of jax that has no context of its own, set for a while."""
+    before = getattr(jax.config, name)
+    jax.config.update(name, value)
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
 
 
 def flatten(tree: Any) -> dict[str, np.ndarray]:

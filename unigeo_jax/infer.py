@@ -295,21 +295,25 @@ class Model:
         bundles.check_hashes(self._folder, self._about, [tower["program"]])
         blob = bytearray((self._folder / tower["program"]).read_bytes())
         weights = {key: self._weights[key] for key in tower["weights"]}
+        no = f"model {self._folder}: {tower['program']} is no program for"
+        no += f" {self._about['weights']}"
         try:
             program = export.deserialize(blob)
             (held, _), _ = jax.tree.unflatten(program.in_tree, program.in_avals)
             if {k: a.shape for k, a in held.items()} != jax.tree.map(np.shape, weights):
                 raise ValueError("it takes weights of other names or shapes")
         except Exception as error:  # whatever its reader of a damaged file runs into
-            raise ValueError(
-                f"model {self._folder}: {tower['program']} is no program for"
-                f" {self._about['weights']}: {error!r}"
-            ) from error
+            raise ValueError(f"{no}: {error!r}") from error
         weights = jax.device_put(weights, self._devices[0])
         spread: dict[int, Any] = {}
 
         def one(x: Any) -> jax.Array:
-            return single(weights, x)
+            try:
+                return single(weights, x)
+            except jax.errors.JaxRuntimeError as error:
+                if "StableHLO" not in str(error):
+                    raise
+                raise ValueError(f"{no}: {error}") from error  # read no sooner
 
         single = jax.jit(program.call)
 
