@@ -45,7 +45,7 @@ from unigeo_jax import checkpoint, goodput
 
 SAVE_POINTS = (
     *("save.begin", "save.copied", "save.written", "save.merged", "save.summed"),
-    "save.committed",
+    "save.stored",
 )
 TRAINING = ("saving", "between saves", "restoring", "last evaluation")
 POINTS = "points of a save"
@@ -127,7 +127,7 @@ def seam(ground: Ground, kind: str) -> dict[str, str]:
         point, count = "step", draw.randint(1, STEPS)
         later = draw.choice([0, draw.uniform(0.0005, 0.02)])
     elif kind == "last evaluation":  # it comes after the last rename
-        point, count = "save.committed", saves
+        point, count = "save.stored", saves
         later = draw.uniform(0, 0.8 * ground.straight["last evaluation seconds"])
     return {"UNIGEO_FAULT": f"kill@{point}:{count}" + (f"+{later:.4f}" * bool(later))}
 

@@ -67,7 +67,7 @@ def main(argv: list[str]) -> None:
     data_dir = pathlib.Path(DATA_DIR.value or datasets.default_data_dir())
     workdir.compilation_cache(data_dir / ".xla")
     teacher, out = pathlib.Path(WORKDIR.value or ""), pathlib.Path(OUT.value or "")
-    with errors.of_training():
+    with errors.of_training(out):
         if WEIGHTS.value:
             surrogate.write_workdir(pathlib.Path(WEIGHTS.value), out, CONFIG.value)
         else:

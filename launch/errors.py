@@ -36,10 +36,12 @@ def no_arguments(argv: list[str]) -> None:
         sys.exit(fail(f"unexpected arguments: {' '.join(argv[1:])}", 2))
 
 
-def said(error: Exception) -> int | None:
+def said(error: Exception, folder: object) -> int | None:
     """Prints an error that speaks for itself: 4 not finite, 3 too many bad, 1 other.
 
-    Returns None, and prints nothing, for one that needs its traceback.
+    That of a file already open, as of a disk that is full, names none: `folder`, where
+    the command writes, is said in its place. Returns None, and prints nothing, for an
+    error that needs its traceback.
     """
     import jax
 
@@ -51,13 +53,17 @@ def said(error: Exception) -> int | None:
         return fail(error, 3)
     expected = isinstance(error, ValueError | OSError)
     if expected and not isinstance(error, jax.errors.JAXTypeError):
-        return fail(error, 1)
+        unnamed = isinstance(error, OSError) and error.errno and not error.filename
+        return fail(f"{folder}: {error}" if unnamed else error, 1)
     return None
 
 
 @contextlib.contextmanager
-def of_training() -> Iterator[None]:
-    """Ends the command with the exit codes of launch/train.py, in one process."""
+def of_training(folder: object) -> Iterator[None]:
+    """Ends a command that writes to `folder` with the exit codes of launch/train.py.
+
+    In one process.
+    """
     from unigeo_jax import workdir
 
     try:
@@ -66,7 +72,7 @@ def of_training() -> Iterator[None]:
         print(stop, file=sys.stderr)
         sys.exit(75)
     except Exception as error:
-        code = said(error)
+        code = said(error, folder)
         if code is None:
             raise
         sys.exit(code)

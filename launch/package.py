@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
     from unigeo_jax import earth_encoder
     from unigeo_jax.evals import peers
 
-    with errors.of_training():
+    with errors.of_training(OUT.value):
         earth_encoder.run(pathlib.Path(OUT.value), CONFIG.value, peers.GeoClip())
 
 

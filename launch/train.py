@@ -112,13 +112,13 @@ def several() -> bool:
     return jax.distributed.is_initialized() and jax.process_count() > 1
 
 
-def report(error: Exception) -> int:
-    """Prints what stopped the run and returns the exit code."""
+def report(error: Exception, folder: pathlib.Path) -> int:
+    """Prints what stopped the run in `folder` and returns the exit code."""
     import jax
 
     from unigeo_jax import watchdog
 
-    code = errors.said(error)
+    code = errors.said(error, folder)
     if code is not None:
         return code
     traceback.print_exception(error)
@@ -169,7 +169,7 @@ def main(argv: list[str]) -> None:
     except FloatingPointError as error:
         sys.exit(errors.fail(error, 4))
     except Exception as error:
-        code = report(error)
+        code = report(error, folder)
         if not several():
             sys.exit(code)
         # The interpreter's own way out waits for all processes, and they for this one.

@@ -72,31 +72,6 @@ def test_eight_devices_give_the_losses_of_one(
     np.testing.assert_allclose(losses, straight[1], rtol=1e-5)
 
 
-@pytest.mark.slow
-def test_a_run_saved_on_eight_devices_goes_on_with_four_and_with_one(
-    earth_tiny, straight, tmp_path
-):
-    config = tiny(steps=12)
-    losses, kept = [], None
-    for number, count in enumerate((8, 4, 1)):
-        run, mesh = prepare(config, devices=jax.devices()[:count])
-        saves = checkpoint.Checkpoints(tmp_path / "checkpoints")
-        start = saves.latest() or 0
-        assert start == 4 * number
-        state = saves.restore(start, run.abstract) if start else run.init()
-        if kept is not None:  # every bit survives the change of layout
-            jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), kept)
-        state, part = steps(
-            run, mesh, state, host_batches(config, earth_tiny, start), 4
-        )
-        losses += part
-        saves.save(start + 4, state)
-        saves.wait()
-        saves.close()
-        kept = jax.device_get(state)
-    np.testing.assert_allclose(losses, straight[1], rtol=1e-5)
-
-
 def test_resuming_on_the_same_devices_repeats_every_bit(earth_tiny, straight, tmp_path):
     config = tiny(steps=12)
     run, mesh = prepare(config, devices=jax.devices()[:1])

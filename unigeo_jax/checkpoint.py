@@ -72,8 +72,8 @@ class _Summed(ocp.StandardCheckpointHandler):
         seams.at("save.summed")
 
 
-def _committed() -> None:
-    seams.at("save.committed")
+def _stored() -> None:
+    seams.at("save.stored")
 
 
 def _writer(folder: pathlib.Path) -> str:
@@ -232,7 +232,7 @@ class Checkpoints:
             max_to_keep=keep,
             cleanup_tmp_directories=True,
             create=True,
-            async_options=ocp.AsyncOptions(post_finalization_callback=_committed),
+            async_options=ocp.AsyncOptions(post_finalization_callback=_stored),
         )
         handlers = ocp.handlers.DefaultCheckpointHandlerRegistry()
         summed = _Summed()
