@@ -70,7 +70,7 @@ ARROWS: dict[str, set[str]] = {
     # Only infer.py's raw texts and pictures need inputs.py, which needs Flax.
     "inputs": {"modalities"},
     "bundles": {"jsons", "outside"},
-    "indices": set(),
+    "indices": {"jsons"},
     "infer": {"bundles", "coordinates", "indices", "inputs", "nn"},
     "cards": {"data"},
     "embed_table": {"geometries", "outside"},

@@ -24,7 +24,7 @@ _DTYPES = {
 _PLAIN = re.compile(r"\w[\w.-]*")  # a file's name, no way out of the folder
 _BROKEN = (
     *(OSError, ValueError, LookupError, TypeError, AttributeError, EOFError),
-    *(RecursionError, OverflowError),
+    OverflowError,
 )
 
 
@@ -54,7 +54,7 @@ def read_config(folder: pathlib.Path) -> dict[str, Any]:
         version = about["format_version"]
         if type(version) is not int or version < 1:
             raise ValueError(f"format_version is {version!r}")
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise _damaged(folder, repr(error)) from error
     if version > FORMAT:
         raise ValueError(

@@ -113,10 +113,12 @@ def damage(folder: pathlib.Path) -> list[str]:
     path = arrays / SUMS
     if not arrays.is_dir():
         return [f"{arrays}: missing"]
-    if bad := _metadata_damage(folder):
-        return bad
+    try:
+        writer = _writer(folder)
+    except (FileNotFoundError, ValueError) as error:
+        return [f"{folder / METADATA}: {error}"]
     if not path.exists():
-        return [] if _writer(folder) != SUMMED else [f"{path}: missing"]
+        return [f"{path}: missing"] if writer == SUMMED else []
     try:
         wanted = {
             str(name): (int(size), int(value))

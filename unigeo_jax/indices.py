@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-_DEEP = (EOFError, RecursionError)
+from unigeo_jax import jsons
 
 
 def write(
@@ -35,9 +35,9 @@ def read(path: str | pathlib.Path, sha256: str) -> np.ndarray:
         z_nd = np.load(path, mmap_mode="r", allow_pickle=False)
         with open(path, "rb") as file:
             file.seek(z_nd.offset + z_nd.nbytes)
-            about = json.loads(file.read(1 << 16))
+            about = jsons.parse(file.read(1 << 16))
         whose = about["model_id"], about["sha256"]
-    except (OSError, ValueError, LookupError, TypeError, *_DEEP) as error:
+    except (OSError, ValueError, LookupError, TypeError, EOFError) as error:
         raise ValueError(
             f"search: {path}: {error!r}; allowed: a file that save_index wrote"
         ) from error

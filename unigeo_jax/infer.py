@@ -197,14 +197,12 @@ class Model:
         An answer far from every training place is an extrapolation. Raises ValueError
         where the model was exported without its places.
         """
-        name = self._about.get("places")
-        if not name:
+        places = bundles.read_places(self._folder, self._about)
+        if places is None:
             raise ValueError(
                 f"explain: model {self._folder} has no training places (training data"
                 f" {self.info['training_data']}); allowed: a model exported with them"
             )
-        bundles.check_hashes(self._folder, self._about, [name])
-        places = bundles.read_safetensors(self._folder / name)
         known_n3 = _sphere(np.stack([places["lat"], places["lon"]], axis=1))
         k = min(k, len(known_n3))
         rows, km = [], []

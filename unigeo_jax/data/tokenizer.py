@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import sentencepiece
 
-from unigeo_jax import outside
+from unigeo_jax import jsons, outside
 from unigeo_jax.data import bundled
 
 VOCABULARY = bundled.BUNDLE / bundled.VOCABULARY
@@ -97,7 +97,7 @@ class JsonTokenizer:
                 " needs nothing more"
             ) from error
         try:
-            content = json.loads(path.read_bytes())
+            content = jsons.read(path)
             content |= {"truncation": None, "padding": None}
             _check_merges(content["model"])
             self._tokenizer = library.Tokenizer.from_str(json.dumps(content))

@@ -5,7 +5,6 @@
 import contextlib
 import functools
 import importlib
-import json
 import os
 import pathlib
 import re
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from unigeo_jax import outside
+from unigeo_jax import jsons, outside
 from unigeo_jax.data import images
 
 Record = dict[str, Any]
@@ -119,7 +118,7 @@ def _decoder(name: str, feature: Any) -> tuple[str, Callable, tuple]:
 
 def _check_classes(path: pathlib.Path) -> None:
     """Refuses features.json with classes of other modules, which TFDS would import."""
-    todo = [json.loads(path.read_text(encoding="utf-8"))]
+    todo = [jsons.read(path)]
     while todo:
         node = todo.pop()
         if isinstance(node, dict):
