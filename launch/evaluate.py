@@ -98,11 +98,11 @@ class Run:
 
     def __init__(self, folder: pathlib.Path, data_dir: pathlib.Path) -> None:
         from unigeo_jax import galleries, sharding, trained, workdir
-        from unigeo_jax.data.datasets import us_flows
+        from unigeo_jax.data import datasets
 
         self.about = workdir.read_about(folder)
         self.config = self.about["config"]
-        self.cautions = us_flows.cautions(self.config)
+        self.cautions = datasets.cautions(self.config)
         towers = list(self.config.towers)
         if not {"coords", "mobility"} & {*towers}:
             raise ValueError(

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from unigeo_jax.data.datasets import us_flows
+from unigeo_jax.data import datasets
 
 # Of teachers that are others' work.
 CREDITS = {
@@ -136,7 +136,7 @@ def _data(about: Mapping[str, Any]) -> str:
         )
     training = about.get("training", {})
     if training:
-        where = " ".join([where, *us_flows.cautions(training)])
+        where = " ".join([where, *datasets.cautions(training)])
     taught = training.get("taught_by")
     by = f" Taught by: {', '.join(taught)}." if taught else ""
     by += "".join(f" {CREDITS[name]}" for name in taught or () if name in CREDITS)

@@ -28,7 +28,7 @@ from unigeo_jax import (
     workdir,
 )
 from unigeo_jax.data import datasets, splits
-from unigeo_jax.data.datasets import earth_crops, us_flows
+from unigeo_jax.data.datasets import earth_crops
 from unigeo_jax.evals import nodes
 from unigeo_jax.modalities import student
 from unigeo_jax.types import Batch
@@ -86,7 +86,7 @@ def run(
     if jax.process_index() == 0:
         domain.write(out / "domain.npz")
     workdir.write_json(out / "fidelity.json", found)
-    workdir.say("\n".join((fidelity.table(found), *us_flows.cautions(config))))
+    workdir.say("\n".join((fidelity.table(found), *datasets.cautions(config))))
     workdir.say(f"in {out}: config.json checkpoints/ fidelity.json domain.npz")
     return found
 

@@ -36,7 +36,6 @@ from unigeo_jax import (
     workdir,
 )
 from unigeo_jax.data import datasets, pipeline
-from unigeo_jax.data.datasets import us_flows
 from unigeo_jax.evals import retrieval
 from unigeo_jax.siglip import start as siglip
 from unigeo_jax.types import Batch
@@ -363,7 +362,7 @@ def make_evaluator(
 
     def run(params: Any) -> tuple[dict, str]:
         results = {k: retrieval.run(*places) for k, places in embedded(params).items()}
-        lines = retrieval.table(results), *us_flows.cautions(config)
+        lines = retrieval.table(results), *datasets.cautions(config)
         return results, "\n".join(lines)
 
     return run

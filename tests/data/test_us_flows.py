@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from unigeo_jax.data import splits
+from unigeo_jax.data import datasets, splits
 from unigeo_jax.data.datasets import us_flows
 from unigeo_jax.data.datasets.us_flows import MODELLED, SHARED_OUT
 
@@ -106,5 +106,5 @@ def flows(**data):
 )
 def test_what_is_to_be_said_of_the_flows_of_a_run(run, said):
     for config in run:
-        assert us_flows.cautions(config) == said
+        assert us_flows.cautions(config) == said == datasets.cautions(config)
         assert (us_flows.mark(config) == " (modelled)") == (MODELLED in said)

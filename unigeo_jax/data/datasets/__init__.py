@@ -9,7 +9,7 @@ import os
 import pathlib
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -280,6 +280,18 @@ def _computed(name: str, folder: pathlib.Path, split: str, fields: Any) -> Any:
         return None
     module = importlib.import_module(f"{__name__}.{dataset}")
     return module.records(folder, split, fields) if hasattr(module, "records") else None
+
+
+def cautions(config: Mapping[str, Any]) -> list[str]:
+    """What must be said of a run's inputs, of which its dataset's file knows.
+
+    Such a file has `cautions`. `config`: of the run, or the same as read from JSON.
+    """
+    dataset = config["data"]["name"].partition("/")[0]
+    if dataset not in builders():
+        return []
+    module = importlib.import_module(f"{__name__}.{dataset}")
+    return module.cautions(config) if hasattr(module, "cautions") else []
 
 
 @functools.cache

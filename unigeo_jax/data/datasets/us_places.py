@@ -25,6 +25,7 @@ from unigeo_jax.data.datasets import (
 )
 
 CONFIGS = ("full", "tiny")
+cautions = us_flows.cautions  # as datasets.cautions finds it
 CHUNK = 256
 
 
