@@ -10,6 +10,7 @@ Random folds reward interpolation: the neighbour of a test row is in the trainin
 """
 
 import hashlib
+import os
 import pathlib
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -160,7 +161,9 @@ def write(path: pathlib.Path, folds: Folds, lat: np.ndarray, lon: np.ndarray) ->
         lines.append(",".join(map(str, [row, a, b, *n])))
     data = ("\n".join(lines) + "\n").encode()
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(data)
+    os.replace(part, path)  # whole or not at all
     return hashlib.sha256(data).hexdigest()
 
 
