@@ -52,10 +52,10 @@ def read(
     if 2 * known.size < values.size or known.max() == known.min():
         return None
     half = known.size // 2
-    if known.size % 2:
-        median = np.partition(known, half)[half]
-    else:
-        median = np.partition(known, (half - 1, half))[half - 1 : half + 1].mean()
+    parted = np.partition(known, half)
+    median = parted[half]
+    if known.size % 2 == 0:
+        median = (median + parted[:half].max()) * np.float32(0.5)
     values -= median
     values *= 1.0 / scale_m
     np.clip(values, -clip, clip, out=values)
