@@ -28,8 +28,8 @@ def get_config(arg: str = "") -> ConfigDict:
         config.weight, config.geoclip_weight = 1.0, 1.0
         config.levels = tuple(maps())
         # The network for what no map can hold: GeoCLIP's capsule of sigma 256.
-        config.fine = {"capsule": 2, "channels": 32, "points": 240_000}
-        config.steps = 3000
+        config.fine = {"capsule": 2, "channels": 32, "points": 1_000_000}
+        config.steps = 12_000
         net = {"levels": 10, "frequencies": 256, "widths": (512, 512), "maps": ()}
         config.towers.coords.net = net
         config.towers.coords.module = "atlas"

@@ -185,12 +185,16 @@ def test_the_card_marks_scores_with_a_leak_and_credits_a_teacher(exported):
     blocked = {"coords": entry, "latlon": entry | {"score": 0.2, "leak": []}}
     blocked["idw"] = entry | {"score": None, "leak": [], "flags": ["no folds"]}
     whole = {"downstream": {"lights": {"blocked": blocked, "random": blocked}}}
-    whole["run"] = {"command": "python x.py", "commit": "abc", "seeds": 3}
+    whole["run"] = {
+        "command": "python x.py --out=/a/b a/c",
+        "commit": "abc",
+        "seeds": 3,
+    }
     whole |= {"folds": {"lights.csv": "12ab"}}
     whole["run"]["workdir"] = "/runs/1"
     card = cards.write(about, {"evaluation": whole})
     assert "| lights, r2 | 0.824 ±0.010* | no folds | 0.200 ±0.010 |" in card
-    assert "over 3 seeds" in card and "`python x.py`, commit abc" in card
+    assert "over 3 seeds" in card and "`python x.py --out=b a/c`, commit abc" in card
     kept = cards.downstream({"evaluation": whole})
     assert kept["folds"] == {"lights.csv": "12ab"}
     assert kept["blocked"]["lights"]["coords"]["low"] == 0.7

@@ -4,6 +4,7 @@
 
 import json
 import pathlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,6 +56,8 @@ def downstream(found: Mapping[str, Any]) -> dict[str, Any]:
     if not tasks:
         return {}
     run = {k: v for k, v in whole.get("run", {}).items() if k != "workdir"}
+    # A card is read elsewhere: of absolute paths the last part is kept.
+    run["command"] = re.sub(r"(?<=[ =])/\S*/(?=[^/\s])", "", run.get("command", ""))
     return {"blocked": tasks, "run": run, "folds": whole.get("folds", {})}
 
 
@@ -210,7 +213,7 @@ def _downstream(scored: Mapping[str, Any]) -> str:
     legend = (
         f"Probes, blocked folds, mean ± deviation over {run.get('seeds')} seeds of the"
         " folds; * the encoder saw what reveals the label. From"
-        f" `{run.get('command')}`, commit {run.get('commit')}; intervals and the"
+        f" `{run['command']}`, commit {run.get('commit')}; intervals and the"
         f" SHA-256 of the folds: `{SCORES}`.\n\n"
     )
     return legend + head + "\n".join(rows) + "\n"
