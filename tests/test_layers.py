@@ -42,9 +42,9 @@ ARROWS: dict[str, set[str]] = {
     "watchdog": {"types"},
     "coordinates": set(),
     "data": {"coordinates", "extras", "jsons", "modalities", "outside", "types"},
-    "pth": set(),
+    "pth": {"outside"},
     "evals": {"data", "extras", "jsons", "nn", "pth", "types"},
-    "siglip": {"model", "modalities", "nn", "checkpoint", "jsons", "types"},
+    "siglip": {"model", "modalities", "nn", "checkpoint", "jsons", "outside", "types"},
     "galleries": {"tasks", "data", "sharding", "types"},
     "stopping": {"tasks", "data", "sharding", "types"},
     "train": {

@@ -10,10 +10,11 @@ import pyarrow.parquet
 import pytest
 
 from tests import geotiffs
-from unigeo_jax import embed_table, outside
+from unigeo_jax import bundles, embed_table, outside, pth
 from unigeo_jax.data import edge_tables, graph, tokenizer
 from unigeo_jax.data.own import problems, rasters, table
 from unigeo_jax.modalities import vector
+from unigeo_jax.siglip import files
 
 AT = {"lat": [1.0, 2.0], "lon": [3.0, 4.0]}
 LATE = pa.array([2**62, 0], pa.timestamp("us"))  # no date of Python's
@@ -25,6 +26,20 @@ def save(path, columns, geo=None):
         made = made.replace_schema_metadata({b"geo": json.dumps(geo).encode()})
     pyarrow.parquet.write_table(made, path)
     return path
+
+
+def test_a_zip_whose_member_says_it_is_larger_than_the_file_is_refused(tmp_path):
+    path = tmp_path / "domain.npz"
+    np.savez(path, inside=np.zeros(129_600, np.uint8), km=np.float32(25.0))
+    assert bundles.read_domain(tmp_path)[1] == 25
+    data = bytearray(path.read_bytes())
+    at = data.index(b"PK\1\2") + 20  # of the first member: its bytes in the file
+    data[at : at + 4] = (1_700_000_000).to_bytes(4, "little")
+    path.write_bytes(data)
+    readers = bundles.read_domain, pth.read, files.open_weights
+    for read, of in zip(readers, (tmp_path, path, path), strict=True):
+        with pytest.raises(ValueError, match=r"domain\.npz.*takes 1700000000 bytes"):
+            read(of)
 
 
 def test_only_what_a_file_holds_is_turned_into_a_refusal(tmp_path):

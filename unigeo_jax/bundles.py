@@ -174,7 +174,7 @@ def read_domain(folder: pathlib.Path) -> tuple[np.ndarray, float]:
     Raises ValueError for another file.
     """
     path = folder / "domain.npz"
-    with outside.refused(path), zipfile.ZipFile(path) as archive:
+    with outside.refused(path), outside.zipped(path) as archive:
         inside = np.unpackbits(_array(archive, "inside.npy", 720 * 1440 // 8))
         km = float(_array(archive, "km.npy", 1))
         return inside.astype(bool).reshape(720, 1440), km

@@ -1,9 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The unigeo_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""What libraries raise of a damaged file, as the one error that commands tell."""
+"""Damaged files: what libraries raise of them as one error, and what they let pass."""
 
 import contextlib
 import errno
+import pathlib
+import zipfile
 from collections.abc import Iterator
 
 # Of a place in a file, or of a name in it, that cannot be.
@@ -34,3 +36,23 @@ def refused(where: object) -> Iterator[None]:
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         text = " ".join(str(error).split())[:300]
         raise ValueError(f"{where}: cannot be read: {kind}{text}") from error
+
+
+@contextlib.contextmanager
+def zipped(path: pathlib.Path) -> Iterator[zipfile.ZipFile]:
+    """Opens a zip whose members say of themselves that they fit into the file.
+
+    Reading one makes room first for the bytes that its header tells.
+
+    Raises:
+      ValueError: a member that does not fit.
+    """
+    with zipfile.ZipFile(path) as archive:
+        most = path.stat().st_size
+        for member in archive.infolist():
+            if member.compress_size > most:
+                raise ValueError(
+                    f"{path}: {member.filename} takes {member.compress_size} bytes;"
+                    f" allowed: no more than the file's {most}"
+                )
+        yield archive

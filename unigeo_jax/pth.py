@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from unigeo_jax import outside
+
 REBUILD, ORDERED = "torch._utils _rebuild_tensor_v2", "collections OrderedDict"
 DTYPES = {
     "torch FloatStorage": np.dtype("<f4"),
@@ -50,7 +52,7 @@ def read(path: pathlib.Path, key: str = "") -> dict[str, np.ndarray]:
         DTYPES and numbers in dictionaries with text keys, or a tensor holds NaN or Inf.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with outside.zipped(path) as archive:
             names = archive.namelist()
             found = [name for name in names if name.endswith("/data.pkl")]
             if len(found) != 1:

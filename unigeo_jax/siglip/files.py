@@ -16,7 +16,7 @@ import ml_dtypes
 import numpy as np
 import safetensors
 
-from unigeo_jax import jsons
+from unigeo_jax import jsons, outside
 
 PICKLED = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".pickle", ".msgpack", ".h5")
 ALLOWED = (
@@ -175,7 +175,7 @@ def _open_safetensors(file: pathlib.Path) -> Any:
 
 def _npz(path: pathlib.Path) -> Weights:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with outside.zipped(path) as archive:
             shapes = dict(_member(path, archive, one) for one in archive.infolist())
     except (zipfile.BadZipFile, OSError, EOFError, RuntimeError) as error:
         raise ValueError(
