@@ -42,6 +42,16 @@ def test_a_zip_whose_member_says_it_is_larger_than_the_file_is_refused(tmp_path)
             read(of)
 
 
+def test_a_raster_of_very_many_bands_is_refused_at_once(tmp_path):
+    path = tmp_path / "many.tif"
+    geotiffs.write_raster(path, np.zeros((5000, 2, 2), np.uint8))
+    with pytest.raises(ValueError, match=r"many\.tif: 5000 bands.*at most 4096"):
+        rasters.Raster(rasters.Source("r", str(path)))
+    opened = rasters.Raster(rasters.Source("r", str(path), bands=(5000,)))
+    assert opened.about()["bands"] == [5000]
+    opened.close()
+
+
 def test_only_what_a_file_holds_is_turned_into_a_refusal(tmp_path):
     def refuse(error):
         with outside.refused("a.file"):

@@ -332,6 +332,10 @@ def restore_field(folder: pathlib.Path, step: int, abstract: Any, field: str) ->
         ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader,
     ):
         found = reader.restore((folder / str(step) / ITEM).absolute(), args=args)
+        for path, leaf in jax.tree_util.tree_flatten_with_path(found)[0]:
+            if isinstance(leaf, jax.ShapeDtypeStruct):  # Orbax says nothing
+                name = jax.tree_util.keystr(path, simple=True, separator="/")
+                raise ValueError(f"holds no {name}")
     _refuse_not_finite(folder / str(step), found)
     return found[field]
 

@@ -308,8 +308,9 @@ class Model:
         def one(x: Any) -> jax.Array:
             try:
                 return single(weights, x)
-            except jax.errors.JaxRuntimeError as error:
-                if "StableHLO" not in str(error):
+            except RuntimeError as error:  # JAX's own, or of the bindings to XLA
+                of_jax = isinstance(error, jax.errors.JaxRuntimeError)
+                if of_jax and "StableHLO" not in str(error):
                     raise
                 raise ValueError(f"{no}: {error}") from error  # read no sooner
 

@@ -247,6 +247,13 @@ def test_a_copied_step_is_a_start_elsewhere_and_is_not_deleted(folder, tmp_path)
     assert checkpoint.steps(other) == [4]
 
 
+def test_a_step_without_a_parameter_that_is_asked_for_is_refused(folder):
+    asked = dict(abstract()["params"])
+    asked["more"] = next(iter(jax.tree.leaves(asked)))
+    with pytest.raises(ValueError, match=r"checkpoint .*4: .*holds no params/more"):
+        checkpoint.restore_field(folder, 4, asked, "params")
+
+
 def test_reading_parameters_leaves_alone_what_another_run_is_writing(folder):
     half = folder / "6.orbax-checkpoint-tmp"
     half.mkdir()

@@ -24,6 +24,7 @@ from unigeo_jax.data.own import problems, remote
 COLUMN = "column:"  # path of a source: the table names a file for every place
 STRAIGHT = 0.05
 LEAST_VALID = 0.5  # of a chip's pixels, else the place has none
+MAX_BANDS = 4096  # that are read; GDAL opens a damaged file of 65,535
 # WGS 84: metres a degree of latitude and of longitude, to 0.01 %.
 A, E2 = 6378137.0, 0.00669437999014
 
@@ -83,18 +84,20 @@ class Raster:
 
     def _describe(self, source: Source) -> None:
         rasterio = library()
-        bands = source.bands or tuple(range(1, self._file.count + 1))
-        if not set(bands) <= set(range(1, self._file.count + 1)):
+        count = self._file.count
+        bands = source.bands or tuple(range(1, count + 1))
+        if len(bands) > MAX_BANDS or not 1 <= min(bands) <= max(bands) <= count:
             raise ValueError(
-                f"raster {source.name}: bands {list(bands)} of {source.path};"
-                f" allowed: 1 to {self._file.count}"
+                f"{self._where}: {len(bands)} bands, {str([*bands])[:60]};"
+                f" allowed: 1 to {count}, at most {MAX_BANDS} of them"
             )
         self.bands, self.nodata = list(bands), self._file.nodata
         if source.nodata is not None:
             self.nodata = source.nodata
             options = {"src_nodata": source.nodata, "nodata": source.nodata}
             self._file = rasterio.vrt.WarpedVRT(self._file, **options)
-        masks = [self._file.mask_flag_enums[b - 1] for b in bands]
+        flags_of = self._file.mask_flag_enums  # asks for every band
+        masks = [flags_of[b - 1] for b in bands]
         flag = rasterio.enums.MaskFlags
         self._masked = any(flag.per_dataset in m or flag.alpha in m for m in masks)
         self.dtype = np.dtype(self._file.dtypes[bands[0] - 1])
