@@ -78,6 +78,8 @@ def test_a_config_that_lacks_a_key_names_it(copy, key):
         ({"input": {"dtype": "float32", "shape": [3]}}, "input"),
         ({"input": {"dtype": "float32", "shape": [2.5]}}, "input"),
         ({"input": {"dtype": "V8", "shape": [2]}}, "input"),
+        ({"input": {"dtype": "9" * 5000 + ",f4", "shape": [2]}}, "input"),
+        ({"input": {"dtype": "int12", "shape": [2]}}, "input"),
         ({"dim": "8"}, "dim"),
         ({"weights": [["a"]]}, "weights"),
         ({"program": "../coords.jax"}, "program"),
