@@ -3,7 +3,7 @@
 """A student of coordinates alone, distilled from any trained run.
 
 python launch/distill.py --workdir=TEACHER --out=DIR
-  features of seven scales and three hidden layers learn the mean of all towers.
+  features of six scales and two hidden layers learn the mean of all towers.
 python launch/distill.py --workdir=TEACHER --out=DIR --config.teacher=coords
     --config.output=unit --config.points=100000
   a faster stand-in for the teacher's own coordinate tower.
@@ -68,9 +68,9 @@ def network() -> dict:
         "levels": 0,  # degrees of harmonics
         "m0_pi": False,
         "sigmas": (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0),
-        "frequencies": 64,
+        "frequencies": 32,
         "fade": 0.0,
-        "widths": (256, 256, 256),
+        "widths": (256, 256),
         "output": "",  # config.output
     }
 
