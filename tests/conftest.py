@@ -46,9 +46,7 @@ def data_dir(tmp_path_factory) -> Path:
         folder = folder.parent
     folder = folder / "data"
     folder.mkdir(exist_ok=True)
-    # Programs that several tests, or the processes they start, compile are compiled
-    # once a session.
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / ".xla")
+    # Programs that several tests compile are compiled once a session.
     jax.config.update("jax_compilation_cache_dir", str(folder / ".xla"))
     os.environ["UNIGEO_DATA_DIR"] = str(folder)
     return folder
