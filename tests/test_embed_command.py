@@ -103,13 +103,10 @@ def test_memory_does_not_grow_with_the_rows_of_a_table(tmp_path):
 def test_the_page_of_a_model_is_served_until_ctrl_c(model):
     line = [sys.executable, "launch/explore.py", f"--model={model}", "--port=0"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(
-        [*line, "--cell_deg=5"],
-        cwd=ROOT,
-        # Of tests in the background of a shell, children would not hear it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        **pipes,
-    )
+    # Ignored in the background of a shell, also by children: they would not hear it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen([*line, "--cell_deg=5"], cwd=ROOT, **pipes)
+    signal.signal(signal.SIGINT, before)
     try:
         address = process.stdout.readline().split()[0]
         with urllib.request.urlopen(address + "info", timeout=60) as reply:
