@@ -43,7 +43,7 @@ def draw(folder: pathlib.Path, edges: int) -> list[np.memmap]:
         size = min(CHUNK, count - start)
         origin = np.searchsorted(busy_n, rng.random(size))
         # Distance in cells: half of the flows stay within 11, some cross the country.
-        far = 6.0 * rng.random(size, np.float32) ** (-1 / 1.2)
+        far = 6.0 * np.maximum(rng.random(size, np.float32), 2**-24) ** (-1 / 1.2)
         angle = 2 * np.pi * rng.random(size, np.float32)
         row = np.rint(origin // WIDTH + far * np.sin(angle)).astype(np.int64)
         col = np.rint(origin % WIDTH + far * np.cos(angle)).astype(np.int64)
