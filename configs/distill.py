@@ -10,9 +10,9 @@ python launch/distill.py --workdir=TEACHER --out=DIR --config.teacher=coords
 python launch/distill.py --config=configs/distill.py:mobclip --workdir=... --out=...
   the layout of MobCLIP's surrogate: harmonics to degree 31, eight hidden layers.
 
-Differs from MobCLIP: how its surrogate was trained was not published; ours has a tenth
-of its size, and Fourier features beside or instead of harmonics, because a half-wave
-of degree 31 is 650 km long.
+Differs from MobCLIP: how its surrogate was trained was not published; ours has a
+twelfth of its size, and Fourier features beside or instead of harmonics, because a
+half-wave of degree 31 is 650 km long.
 """
 
 from ml_collections import ConfigDict

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What becomes of out-of-fold predictions: an entry of the results, and files."""
 
-import os
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from unigeo_jax.evals import baselines, folds, labels, statistics
+from unigeo_jax.evals import baselines, folds, labels, statistics, whole
 
 OUTSIDE_KM = 500.0  # farther from every training place is outside what was trained
 
@@ -166,10 +165,8 @@ def write_predictions(path: pathlib.Path, tables: list[dict[str, Any]]) -> None:
     """Writes out-of-fold predictions of all folds and seeds of a task."""
     if not tables:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    whole = pa.concat_tables(
+    joined = pa.concat_tables(
         [pa.table(table) for table in tables], promote_options="default"
     )
-    part = path.with_name(path.name + ".part")
-    pyarrow.parquet.write_table(whole, part, compression="zstd")
-    os.replace(part, path)  # whole or not at all
+    with whole.written(path) as part:
+        pyarrow.parquet.write_table(joined, part, compression="zstd")

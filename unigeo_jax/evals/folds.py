@@ -10,7 +10,6 @@ Random folds reward interpolation: the neighbour of a test row is in the trainin
 """
 
 import hashlib
-import os
 import pathlib
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -20,6 +19,7 @@ import scipy.spatial
 from numpy.typing import ArrayLike
 
 from unigeo_jax.data import splits
+from unigeo_jax.evals import whole
 
 KINDS = ("random", "blocked", "region")
 
@@ -160,10 +160,8 @@ def write(path: pathlib.Path, folds: Folds, lat: np.ndarray, lon: np.ndarray) ->
     ):
         lines.append(",".join(map(str, [row, a, b, *n])))
     data = ("\n".join(lines) + "\n").encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    os.replace(part, path)  # whole or not at all
+    with whole.written(path) as part:
+        part.write_bytes(data)
     return hashlib.sha256(data).hexdigest()
 
 

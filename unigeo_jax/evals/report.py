@@ -4,7 +4,6 @@
 
 import html
 import json
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from unigeo_jax.data.datasets import us_flows
-from unigeo_jax.evals import baselines, charts, details
+from unigeo_jax.evals import baselines, charts, details, whole
 
 CAUTIONS = (
     "Random folds reward interpolation: the neighbour of a test row is in the training"
@@ -115,10 +114,8 @@ def write(
         "<!doctype html><html lang=en><meta charset=utf-8><title>Evaluation</title>"
         f"<style>{STYLE}</style><body>{''.join(parts)}</body></html>"
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(page, encoding="utf-8")
-    os.replace(part, path)  # whole or not at all
+    with whole.written(path) as part:
+        part.write_text(page, encoding="utf-8")
 
 
 def _tasks(results: Mapping[str, Any]) -> list[str]:
