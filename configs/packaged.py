@@ -28,17 +28,26 @@ def get_config(arg: str = "") -> ConfigDict:
         config.weight, config.geoclip_weight = 1.0, 1.0
         config.levels = tuple(maps())
         # The network for what no map can hold: GeoCLIP's capsule of sigma 256.
-        config.fine = {"capsule": 2, "channels": 32, "points": 1_000_000}
-        config.steps = 12_000
-        net = {"levels": 10, "frequencies": 256, "widths": (512, 512), "maps": ()}
+        config.fine = {"capsule": 2, "channels": 32, "points": 4_000_000}
+        config.steps, config.batch = 6000, 8192
+        config.optim.update({"lr": 1e-2, "eps": 1e-10, "weight_decay": 0.0})
+        net = {"levels": 10, "grids": tuple(grids()), "widths": (128,), "maps": ()}
+        net |= {"fine_channels": 0, "turns": ()}  # as they come
         config.towers.coords.net = net
         config.towers.coords.module = "atlas"
         if args["tiny"]:
             config.points, config.steps, config.batch = 400, 5, 64
             config.fine.update({"channels": 3, "points": 400})
-            config.towers.coords.net.update({"frequencies": 4, "widths": (6, 5)})
+            config.towers.coords.net.grids = ((2.0, 50, 2), (0.5, 70, 3))
+            config.towers.coords.net.widths = (6, 5)
             config.levels = (level(3.0, 5, (0, 1)), level(3.0, 6, (), 4.0))
     return config.lock()
+
+
+def grids() -> list[tuple[float, int, int]]:
+    """Degrees a pixel, entries, channels."""
+    sizes = {0.5: 15_000, 0.25: 30_000, 0.125: 33_000, 0.0625: 18_000}
+    return [(degrees, entries, 40) for degrees, entries in sizes.items()]
 
 
 def level(
@@ -61,7 +70,7 @@ def level(
 
 def maps() -> list[dict[str, Any]]:
     return [
-        level(1.0, 128, (0, 1)),
+        level(1.0, 117, (0, 1)),
         level(0.125, 8, (), 0.0, 0.6),
         level(0.5, 12, (), 0.5, 0.5),
         level(1.0, 20, (), 2.0, 0.6),

@@ -22,7 +22,7 @@ from unigeo_jax import (
     trained,
 )
 from unigeo_jax.data.datasets import earth_crops
-from unigeo_jax.modalities import atlas
+from unigeo_jax.modalities import atlas, student
 
 MODEL = pathlib.Path(unigeo_jax.__file__).parent / "models" / "earth"
 
@@ -35,9 +35,6 @@ class Teacher:
         k = np.arange(1, 5) + sum(capsules)
         waves = np.cos(a)[:, None] * np.sin(k * b[:, None]), np.sin(k * a[:, None])
         return np.concatenate(waves, axis=1)
-
-    def start(self, capsule, widths):
-        return {"frequencies": np.full((1, 4, 2), capsule, np.float32)}
 
 
 @pytest.fixture(scope="module")
@@ -181,3 +178,29 @@ def test_a_byte_a_number_is_off_by_half_a_step_at_most(known):
     assert np.sqrt(np.square(z - want).mean()) < 0.03 * want.std()
     lengths = np.linalg.norm(z, axis=1) * np.linalg.norm(want, axis=1)
     assert ((z * want).sum(1) / lengths).min() > 0.999
+
+
+@pytest.mark.parametrize("n", [1, 2, 16, 12, 20, 24, 5, 17])
+def test_a_rotation_is_one_and_flat_where_that_is_known(n):
+    turn_nn = earth_encoder.orthogonal(n, 0)
+    np.testing.assert_allclose(turn_nn @ turn_nn.T, np.eye(n), atol=1e-12)
+    if n not in (5, 17):
+        np.testing.assert_allclose(abs(turn_nn), n**-0.5)
+    assert earth_encoder.factors(320) == (16, 20)
+
+
+def test_a_fine_network_in_bytes_gives_what_it_gave(draw):
+    at = earth_encoder.draw_points(300, 0)
+    net = {"grids": ((2.0, 50, 2), (0.5, 70, 3)), "widths": (16, 5)}
+    learned = student.Encoder(4, **net)
+    variables = draw(learned, at)
+    variables["params"]["target_scale"][:] = 3.0
+    given = learned.apply(variables, at) - learned.apply(variables, at * 0 + [90, 0])
+    params = earth_encoder.to_bytes(variables["params"], 2)
+    assert params["grid_1"]["table"].dtype == np.int8
+    kept = atlas.Encoder(7, fine_channels=4, turns=(1, 7), **net)
+    params |= {"scale": np.ones(7), "bias": np.zeros(7)}
+    params |= {"turn_0": np.eye(1), "turn_1": np.eye(7)}
+    pole = kept.apply({"params": params}, at * 0 + [90, 0])
+    moved = (kept.apply({"params": params}, at) - pole)[:, 3:]
+    assert np.sqrt(np.square(moved - given).mean()) < 0.03 * given.std()

@@ -11,11 +11,13 @@ from unigeo_jax import onnx_graph
 from unigeo_jax.modalities import atlas, coords, student
 
 
-def test_maps_leave_as_onnx(draw, tmp_path):
+def test_maps_and_grids_leave_as_onnx(draw, tmp_path):
     pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")
     maps = ((2, 4, 3, 5), (3, 6, 2, 2))
-    net = atlas.Encoder(6, levels=3, frequencies=4, widths=(8,), maps=maps)
+    net = {"levels": 3, "widths": (8,), "fine_channels": 5, "maps": maps}
+    net |= {"grids": ((6.0, 20, 2), (0.5, 33, 3)), "turns": (4, 5)}
+    net = atlas.Encoder(20, **net)
     rng = np.random.default_rng(0)
     latlon = rng.uniform([-90, -180], [90, 180], (99, 2)).astype(np.float32)
     latlon[:4] = [[90, 0], [-90, 180], [0, -180], [0, 180]]
@@ -25,6 +27,9 @@ def test_maps_leave_as_onnx(draw, tmp_path):
         variables["params"][f"tiles_{number}"] = tiles
         index = rng.integers(0, kept, (rows, columns), np.int32)
         variables["params"][f"index_{number}"] = index
+    for number, (_, *shape) in enumerate(net.grids):
+        table = rng.integers(-99, 99, shape, np.int8)
+        variables["params"][f"grid_{number}"] = {"table": table}
     path, about = tmp_path / "s.onnx", {"model_id": "s", "package_version": "0"}
     onnx_graph.write(path, lambda x: net.apply(variables, x), about)
     session = runtime.InferenceSession(path)

@@ -3,8 +3,9 @@
 """The encoder of coordinates that comes with the package.
 
 GeoCLIP's location encoder is distilled in two: what varies slowly becomes a map, in
-principal components, a byte each; the rest, whose waves are shorter than a map can
-hold, a small network. Maps of what is seen from above (imagery, night lights,
+principal components, a byte each; the rest, whose waves are shorter than a map of the
+Earth can hold, a small network over hash grids, which keep what there is where people
+live. Maps of what is seen from above (imagery, night lights,
 vegetation, land cover) stand beside, and spherical harmonics. A vector is a fixed
 rotation of these parts, each scaled to a variance of its own; one matrix makes it of
 what modalities/atlas.py reads.
@@ -19,12 +20,12 @@ draw the points over which components are found. Letters: `n` points or pixels, 
 channels, `t` pixels of tiles, `r` rows of tiles.
 """
 
+import math
 import pathlib
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
-import scipy.linalg
 import scipy.ndimage
 
 from unigeo_jax import distill, trained, workdir
@@ -38,11 +39,9 @@ CHUNK = 8192  # pixels of a map at a time
 
 
 class Teacher(Protocol):
-    """GeoCLIP's location encoder: evals/peers.py says what the two give."""
+    """GeoCLIP's location encoder: evals/peers.py says what it gives."""
 
     def embed(self, lat: Any, lon: Any, capsules: tuple[int, ...]) -> np.ndarray: ...
-
-    def start(self, capsule: int, widths: tuple[int, ...]) -> dict[str, Any]: ...
 
 
 class Plan(NamedTuple):
@@ -87,7 +86,9 @@ def run(out: pathlib.Path, config: Any, teacher: Teacher) -> None:
     params = assemble(fine, plans, levels, at_n2, config)
     with config.unlocked():
         config.towers.coords.net.maps = tuple(level.shape for level in levels)
-        config.dim = len(params["head"]["bias"])
+        config.towers.coords.net.turns = factors(len(params["bias"]))
+        config.towers.coords.net.fine_channels = config.fine.channels
+        config.dim = len(params["bias"])
     trained.write(out, config, params, config.steps)
     np.savez(out / trained.PLACES, lat=at_n2[:, 0], lon=at_n2[:, 1])
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
@@ -121,32 +122,56 @@ def draw_points(count: int, seed: int) -> np.ndarray:
 def fit_fine(folder: pathlib.Path, config: Any, teacher: Teacher) -> Any:
     """Trains the network for GeoCLIP's finest capsule; returns its parameters.
 
-    Its targets are principal components. It starts from the capsule's own frequencies
-    and first layers, cut to its widths. Three in a hundred points, in whole squares,
-    are only measured.
+    Its targets are principal components, weighed by their variance. One point in a
+    hundred is only measured.
     """
     fine, net = config.fine, config.towers.coords.net
     at_n2 = draw_points(fine.points, config.seed + 1)
-    target_nc = teacher.embed(at_n2[:, 0], at_n2[:, 1], (fine.capsule,))
-    axis_cc, _ = principal(target_nc[: config.points], fine.channels)
-    target_nc = (target_nc @ axis_cc).astype(np.float32)
-    held_n = distill.held_out(at_n2[:, 0], at_n2[:, 1], 0.03, 2)
+
+    def taught(rows: slice) -> np.ndarray:
+        return teacher.embed(at_n2[rows, 0], at_n2[rows, 1], (fine.capsule,))
+
+    axis_cc, spread_c = principal(taught(slice(config.points)), fine.channels)
+    target_nc = np.empty((len(at_n2), fine.channels), np.float32)
+    for begin in range(0, len(at_n2), CHUNK):
+        rows = slice(begin, begin + CHUNK)
+        target_nc[rows] = taught(rows) @ axis_cc
+    held_n = np.arange(len(at_n2)) % 100 == 0
     drawn_n = np.zeros(len(at_n2), bool)
     lesson = distill.Lesson(at_n2[:, 0], at_n2[:, 1], target_nc, held_n, drawn_n)
     alone = config.copy_and_resolve_references()
-    widths = tuple(net.widths)
     with alone.unlocked():
         alone.name, alone.dim = f"{config.name}-fine", fine.channels
         alone.towers.coords.module = "student"
         alone.towers.coords.net = {
-            "sigmas": (1.0,),  # the frequencies are given
-            "frequencies": net.frequencies,
-            "projection": "equal_earth",
-            "widths": widths,
+            "grids": net.grids,
+            "widths": tuple(net.widths),
             "output": "raw",
         }
-    start = teacher.start(fine.capsule, widths)
+    size = np.sqrt(np.square(spread_c).mean())
+    start = {"target_scale": np.full(fine.channels, size, np.float32)}
     return distill.fit(folder, alone, lesson, start)["coords"]
+
+
+def to_bytes(fine: Any, grids: int) -> dict[str, Any]:
+    """A trained fine network as modalities/atlas.py keeps it.
+
+    Entries of hash grids in steps of their channel's deviation, for which the first
+    layer makes up.
+    """
+    found = {k: v for k, v in fine.items() if k.startswith("hidden")}
+    steps = []
+    for name in (f"grid_{number}" for number in range(grids)):
+        table_ec = fine[name]["table"]
+        steps.append(table_ec.std(0) / STEPS_A_DEVIATION)
+        byte_ec = np.clip(np.rint(table_ec / steps[-1]), -127, 127).astype(np.int8)
+        found[name] = {"table": byte_ec}
+    first = found["hidden_0"]
+    kernel_cw = first["kernel"] * np.concatenate(steps)[:, None]
+    found["hidden_0"] = first | {"kernel": kernel_cw}
+    return found | {
+        "fine_head": {"kernel": fine["head"]["kernel"] * fine["target_scale"]}
+    }
 
 
 def build_level(plan: Plan, at_n2: np.ndarray, teacher: Teacher) -> Level:
@@ -277,37 +302,67 @@ def assemble(
 ) -> dict[str, Any]:
     """The parameters of atlas.Encoder.
 
-    Its head makes components of the fine network's last layer, gives steps of bytes
-    their size again, scales the parts (all of GeoCLIP is one part, the harmonics and
-    each other map are one) to the variances config asks for, and turns all by one
-    rotation. Numbers of the vector have mean 0 over the points.
+    The fine network's head gives principal components. What is known is scaled part by
+    part (all of GeoCLIP is one part, the harmonics and each other map are one) to the
+    variances config asks for, bytes by their steps too, and turned by one rotation.
+    Numbers of the vector have mean 0 over the points.
     """
     net, fine = config.towers.coords.net, jax.tree.map(np.asarray, fine)
     params = {f"tiles_{i}": level.tiles_tc for i, level in enumerate(levels)}
     params |= {f"index_{i}": level.index_rc for i, level in enumerate(levels)}
-    params |= {k: v for k, v in fine.items() if k.startswith(("hidden", "freq"))}
-    to_fine = fine["head"]["kernel"] * fine["target_scale"]
-    blocks = [np.eye(net.levels**2 - 1), to_fine]
-    blocks += [np.diag(level.step_c) for level in levels]
-    straight: Any = scipy.linalg.block_diag(*blocks)
-    width, dim = straight.shape
-    module = atlas.Encoder(
-        *(width, jax.numpy.float32, net.levels, net.frequencies, tuple(net.widths)),
-        maps=tuple((a, b, c, d) for a, b, c, d in (level.shape for level in levels)),
-    )
-    same = {"kernel": np.eye(width), "bias": np.zeros(width)}
-    whole = jax.jit(module.apply)({"params": params | {"head": same}}, at_n2)
-    joined_nw = np.asarray(whole, np.float64)
+    params |= to_bytes(fine, len(net.grids))
+    sizes = [net.levels**2 - 1, config.fine.channels]
+    sizes += [len(level.step_c) for level in levels]
+    dim, around = sum(sizes), factors(sum(sizes))
+    known = net.to_dict() | {"fine_channels": sizes[1], "turns": around}
+    known["maps"] = tuple(level.shape for level in levels)
+    module = atlas.Encoder(dim, **known)
+    steps = [np.ones(sum(sizes[:2])), *(level.step_c for level in levels)]
+    scale_d, still = np.concatenate(steps), [np.eye(n) for n in around]
+    params |= {"scale": scale_d, "turn_0": still[0], "turn_1": still[1]}
+    params["bias"] = np.zeros(dim)
+    as_is_nd = np.asarray(jax.jit(module.apply)({"params": params}, at_n2), np.float64)
     weights = [config.weight, config.geoclip_weight]
     weights += [plan.weight for plan in plans]
     of_map = [1 if plan.capsules else 2 + i for i, plan in enumerate(plans)]
-    part_d = np.repeat([0, 1, *of_map], [block.shape[1] for block in blocks])
-    variance_d = (joined_nw @ straight).var(0)
+    part_d = np.repeat([0, 1, *of_map], sizes)
+    variance_d = as_is_nd.var(0)
+    size_d = np.ones(dim)
     for part in np.unique(part_d):
         mine = part_d == part
-        straight[:, mine] *= weights[part] / np.sqrt(variance_d[mine].sum())
-    draw_dd = np.random.default_rng((config.seed, 4)).normal(size=(dim, dim))
-    kernel = straight @ np.linalg.qr(draw_dd)[0] * np.sqrt(dim)
-    bias = -joined_nw.mean(0) @ kernel
-    head = {"kernel": kernel.astype(np.float32), "bias": bias.astype(np.float32)}
-    return params | {"head": head}
+        size_d[mine] = weights[part] / np.sqrt(variance_d[mine].sum())
+    size_d *= np.sqrt(dim)
+    turns = [orthogonal(n, config.seed + 4) for n in around]
+    bias_d = -(as_is_nd.mean(0) * size_d) @ np.kron(*turns)
+    found = {"scale": scale_d * size_d, "bias": bias_d}
+    found |= {"turn_0": turns[0], "turn_1": turns[1]}
+    return params | {k: v.astype(np.float32) for k, v in found.items()}
+
+
+def factors(dim: int) -> tuple[int, int]:
+    """p and q nearest to each other with p q = dim, p <= q."""
+    p = next(n for n in range(math.isqrt(dim), 0, -1) if dim % n == 0)
+    return p, dim // p
+
+
+def orthogonal(n: int, seed: int) -> np.ndarray:
+    """An orthogonal matrix, all of whose entries are of one size where one is known.
+
+    Then all numbers of a rotated vector vary alike, exactly: a Hadamard matrix
+    of Paley (n - 1 a prime, 3 over a multiple of 4) or Sylvester (a power of 2).
+    """
+    half, q = [[1.0]], n - 1
+    if n & (n - 1) == 0:
+        for _ in range(n.bit_length() - 1):
+            half = np.kron([[1, 1], [1, -1]], half)
+        return np.asarray(half) / np.sqrt(n)
+    if q % 4 == 3 and all(q % d for d in range(2, math.isqrt(q) + 1)):
+        squares = {k * k % q for k in range(1, q)}
+        residue = np.array([0, *(1 if k in squares else -1 for k in range(1, q))])
+        whole = np.ones((n, n))
+        whole[1:, 0] = -1
+        whole[1:, 1:] = residue[np.subtract.outer(np.arange(q), np.arange(q)) % q]
+        whole[1:, 1:] += np.eye(q)
+        return whole / np.sqrt(n)
+    draw_nn = np.random.default_rng((seed, n)).normal(size=(n, n))
+    return np.linalg.qr(draw_nn)[0]

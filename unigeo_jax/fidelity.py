@@ -70,7 +70,7 @@ def table(found: dict[str, Any]) -> str:
     named = {
         "kept": "the student that is kept, all places",
         "seen": "measured student, places it saw",
-        "held_out": "measured student, held-out squares",
+        "held_out": "measured student, held out",
     }
     rows = [(text, found[key]) for key, text in named.items() if key in found]
     rows += [

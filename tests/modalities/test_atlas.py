@@ -56,7 +56,8 @@ def test_beyond_its_edges_the_edge_is_repeated(drawn):
 
 
 def test_a_vector_does_not_depend_on_its_batch():
-    module = atlas.Encoder(6, levels=3, maps=((3, 8, 2, 3),))
+    net = {"levels": 3, "grids": ((6.0, 20, 2),), "maps": ((3, 8, 2, 3),)}
+    module = atlas.Encoder(12, **net, turns=(3, 4))
     at = centres()[:9]
     params = module.init(jax.random.key(0), at)
     whole = module.apply(params, at)

@@ -8,7 +8,6 @@
 import functools
 import importlib.util
 import pathlib
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -72,30 +71,6 @@ class GeoClip:
             whole = _forward(self._weights, filled, capsules)
             parts.append(np.asarray(whole)[: len(rows)])
         return np.concatenate(parts or [np.zeros((0, self.dim), np.float32)])
-
-    def start(self, capsule: int, widths: tuple[int, ...]) -> dict[str, Any]:
-        """A capsule's frequencies, and its first layers cut to the widths.
-
-        The units that the next layer heeds most are kept, as parameters of
-        modalities/student.py, whose features are sqrt(2) as high.
-        """
-        name, shrink = f"LocEnc{capsule}", np.sqrt(2)
-        found: dict[str, Any] = {
-            "frequencies": self._weights[f"{name}.capsule.0.b"][None]
-        }
-        kept = slice(None)
-        for number, width in enumerate(widths):
-            layer = f"{name}.capsule.{2 * number + 1}"
-            ahead = self._weights[f"{name}.capsule.{2 * number + 3}.weight"]
-            order = np.sort(np.argsort(-np.linalg.norm(ahead, axis=0))[:width])
-            weight = self._weights[f"{layer}.weight"][order][:, kept] / shrink
-            bias = self._weights[f"{layer}.bias"][order]
-            found[f"hidden_{number}"] = {
-                "kernel": np.ascontiguousarray(weight.T),
-                "bias": np.array(bias),
-            }
-            kept, shrink = order, 1.0
-        return found
 
 
 @functools.partial(jax.jit, static_argnums=2)

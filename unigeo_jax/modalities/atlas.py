@@ -1,13 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The unigeo_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Coordinates for the packaged encoder: maps in the parameters, and a fine network.
+"""Coordinates for the packaged encoder: maps and hash grids in the parameters.
 
-Where a place lies (spherical harmonics), what maps of several scales say of it, and the
-last hidden layer of a small network for what is finer than the maps, go through one
-linear layer. How they come about is in unigeo_jax/earth_encoder.py.
+Where a place lies (spherical harmonics), what a small network over hash grids says of
+what is finer than the maps, and what maps of several scales say of it, are scaled
+number by number and rotated. How they come about is in unigeo_jax/earth_encoder.py.
 """
 
-import math
 from typing import Any
 
 import flax.linen as nn
@@ -15,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from unigeo_jax.modalities.coords import check, read, spec
-from unigeo_jax.nn import fourier, harmonics
+from unigeo_jax.nn import harmonics, hash_grid
 
 __all__ = ["NORTH", "SOUTH", "TILE", "Encoder", "check", "look_up", "read", "spec"]
 
@@ -31,25 +30,14 @@ def look_up(tiles_tc: jax.Array, index_rc: jax.Array, latlon_b2: jax.Array) -> A
     run from -180 and wrap.
     """
     height, width = (TILE * side for side in index_rc.shape)
-    # Degrees from the first pixel's centre, times pixels a degree: nothing is left that
-    # a compiler may join in its own way, and so round in another place.
-    per_lat, per_lon = height / (NORTH - SOUTH), width / 360.0
-    row_b = ((NORTH - 0.5 / per_lat) - latlon_b2[:, 0]) * per_lat
-    row_b = jnp.clip(row_b, 0.0, height - 1.0)
-    column_b = (latlon_b2[:, 1] + (180.0 - 0.5 / per_lon)) * per_lon
-    top_b, left_b = jnp.floor(row_b), jnp.floor(column_b)
     total_bc = jnp.zeros((latlon_b2.shape[0], tiles_tc.shape[1]), jnp.float32)
-    for down in (0, 1):
-        for right in (0, 1):
-            row = jnp.minimum(top_b.astype(jnp.int32) + down, height - 1)
-            column = (left_b.astype(jnp.int32) + right) % width
-            at = row // TILE * index_rc.shape[1] + column // TILE
-            tile = jnp.take(index_rc.reshape(-1), at, mode="clip")
-            pixel = (tile * TILE + row % TILE) * TILE + column % TILE
-            here_bc = jnp.take(tiles_tc, pixel, axis=0, mode="clip")
-            share_b = 1.0 - jnp.abs(row_b - top_b - down)
-            share_b *= 1.0 - jnp.abs(column_b - left_b - right)
-            total_bc += here_bc.astype(jnp.float32) * share_b[:, None]
+    around = hash_grid.corners(latlon_b2, height, width, SOUTH, NORTH)
+    for row, column, share_b in around:
+        at = row // TILE * index_rc.shape[1] + column // TILE
+        tile = jnp.take(index_rc.reshape(-1), at, mode="clip")
+        pixel = (tile * TILE + row % TILE) * TILE + column % TILE
+        here_bc = jnp.take(tiles_tc, pixel, axis=0, mode="clip")
+        total_bc += here_bc.astype(jnp.float32) * share_b[:, None]
     return total_bc
 
 
@@ -57,43 +45,56 @@ class Encoder(nn.Module):
     """Encode [lat, lon], float32 (b, 2) in degrees, as (b, dim), ready for use.
 
     levels: degrees 0 to levels - 1 of harmonics.
-    frequencies, widths: of the fine network, modalities/student.py on Equal Earth. It
-      is faded out towards the date line and the poles, where that projection is cut.
+    grids, widths, fine_channels: of the fine network: hash grids (nn/hash_grid.py: of
+      each, degrees a pixel, entries, channels), int8, hidden layers with ReLU, and what
+      it gives.
     maps: of each map, int8, from NORTH to SOUTH: tiles from north to south, tiles
       around, tiles that are kept, channels.
+    turns: (p, q), p q = dim. The rotation is the Kronecker product of two, of p and of
+      q numbers: a tenth of the products of a dense one.
 
-    The kernel of `head` takes the harmonics but the constant one, the last hidden layer
-    of the fine network, then the channels of the maps, one by one.
+    `scale` takes the harmonics but the constant one, the fine channels, then the
+    channels of the maps, one by one.
     """
 
     dim: int
     dtype: Any = jnp.float32
     levels: int = 2
-    frequencies: int = 1
-    widths: tuple[int, ...] = (1,)
+    grids: tuple[hash_grid.Grid, ...] = ()
+    widths: tuple[int, ...] = ()
+    fine_channels: int = 1
     maps: tuple[tuple[int, int, int, int], ...] = ()
+    turns: tuple[int, int] = (1, 1)
 
     @nn.compact
     def __call__(self, latlon_b2: jax.Array, train: bool = False) -> jax.Array:
         del train
+        zeros = nn.initializers.zeros
         found = [harmonics.real_harmonics(latlon_b2, self.levels)[:, 1:]]
         found.append(self.fine(latlon_b2).astype(jnp.float32))
-        zeros = nn.initializers.zeros
         for number, (rows, columns, kept, channels) in enumerate(self.maps):
             shape = (kept * TILE**2, channels)
             tiles_tc = self.param(f"tiles_{number}", zeros, shape, jnp.int8)
             shape = (rows, columns)
             index_rc = self.param(f"index_{number}", zeros, shape, jnp.int32)
             found.append(look_up(tiles_tc, index_rc, latlon_b2))
-        return nn.Dense(self.dim, name="head")(jnp.concatenate(found, axis=-1))
+        x_bd = jnp.concatenate(found, axis=-1)
+        x_bd *= self.param("scale", nn.initializers.ones, (self.dim,))[None]
+        p, q = self.turns
+        left_pp = self.param("turn_0", nn.initializers.orthogonal(), (p, p))
+        right_qq = self.param("turn_1", nn.initializers.orthogonal(), (q, q))
+        x_bpq = x_bd.reshape(-1, p, q)
+        turned_bpq = jnp.einsum("bpq,pr,qs->brs", x_bpq, left_pp, right_qq)
+        bias_d = self.param("bias", zeros, (self.dim,))
+        return turned_bpq.reshape(-1, self.dim) + bias_d[None]
 
     def fine(self, latlon_b2: jax.Array) -> jax.Array:
-        """Return the last hidden layer of the fine network, (b, w)."""
-        tokens = fourier.FourierTokens((1.0,), self.frequencies, fast=True)
-        nn.share_scope(self, tokens)
-        x_bw = tokens(latlon_b2)[:, 0].astype(self.dtype) * math.sqrt(2)
+        """Return what is finer than the maps, (b, fine_channels)."""
+        grids = hash_grid.HashGrids(tuple(self.grids), jnp.int8)
+        nn.share_scope(self, grids)
+        x_bw = grids(latlon_b2).astype(self.dtype)
         for number, width in enumerate(self.widths):
             dense = nn.Dense(width, dtype=self.dtype, name=f"hidden_{number}")
             x_bw = nn.relu(dense(x_bw))
-        cut_b2 = jnp.array([84.0, 180.0])[None] - jnp.abs(latlon_b2)
-        return x_bw * jnp.clip(cut_b2, 0.0, 1.0).prod(axis=1, keepdims=True)
+        head = nn.Dense(self.fine_channels, use_bias=False, name="fine_head")
+        return head(x_bw)

@@ -3,8 +3,8 @@
 """Coordinates for a distilled student: fixed features of the place, then an MLP.
 
 Features are real spherical harmonics (MobCLIP, arXiv 2506.01297), Fourier features of
-several scales of the point on the unit sphere, or both; all are continuous at +-180
-degrees and at the poles.
+several scales of the point on the unit sphere, hash grids, or several of these; all are
+continuous at +-180 degrees and at the poles.
 """
 
 import math
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from unigeo_jax.modalities import coords
 from unigeo_jax.modalities.coords import read, spec
-from unigeo_jax.nn import fourier, harmonics, layers
+from unigeo_jax.nn import fourier, harmonics, hash_grid, layers
 
 __all__ = ["Encoder", "check", "read", "spec"]
 
@@ -27,12 +27,14 @@ OUTPUTS = ("raw", "unit", "unit+norm")
 def check(data: Mapping[str, Any], net: Mapping[str, Any]) -> None:
     """Refuse a student without features, or of an output that is not known."""
     coords.check(data, net)
-    if not net.get("levels") and not (net.get("sigmas") and net.get("frequencies")):
+    fourier_there = net.get("sigmas") and net.get("frequencies")
+    if not net.get("levels") and not fourier_there and not net.get("grids"):
         raise ValueError(
             f"student: got levels={net.get('levels')}, sigmas={net.get('sigmas')},"
-            f" frequencies={net.get('frequencies')}; allowed: levels of harmonics,"
-            " frequencies at some sigmas, or both"
+            f" frequencies={net.get('frequencies')}, no grids; allowed: levels of"
+            " harmonics, frequencies at some sigmas, grids, or several of these"
         )
+    hash_grid.check(net.get("grids", ()))
     if net.get("output", "raw") not in OUTPUTS:
         raise ValueError(
             f"student: got output={net['output']!r}; allowed: {', '.join(OUTPUTS)}"
@@ -48,6 +50,7 @@ class Encoder(nn.Module):
       scale's features are multiplied by sigma^-fade: what is fine is then learned
       late, and bends the map little where there is nothing to learn from.
     projection: "sphere", or "equal_earth", which is cut at the date line.
+    grids: of nn/hash_grid.py: of each, degrees a pixel, entries, channels.
     widths: of the hidden layers, ReLU after each.
     output: "raw" vectors; "unit" ones; "unit+norm": a unit vector and the logarithm of
       its norm behind it. In training they come as the last layer gives them.
@@ -63,6 +66,7 @@ class Encoder(nn.Module):
     frequencies: int = 0
     fade: float = 0.0
     projection: fourier.Projection = "sphere"
+    grids: tuple[hash_grid.Grid, ...] = ()
     widths: tuple[int, ...] = (256, 256, 256)
     output: str = "raw"
 
@@ -87,7 +91,7 @@ class Encoder(nn.Module):
         return jnp.concatenate([unit_bd, z_bd[:, -1:]], axis=-1)
 
     def features(self, latlon_b2: jax.Array) -> jax.Array:
-        """Return (b, w): harmonics, then cosines and sines scale by scale."""
+        """Return (b, w): harmonics, cosines and sines scale by scale, then grids."""
         found = []
         if self.levels:
             found.append(harmonics.real_harmonics(latlon_b2, self.levels, self.m0_pi))
@@ -100,4 +104,8 @@ class Encoder(nn.Module):
             height = [math.sqrt(2) * sigma**-self.fade for sigma in self.sigmas]
             x_bkw *= jnp.asarray(height, x_bkw.dtype)[None, :, None]
             found.append(x_bkw.reshape(x_bkw.shape[0], -1))
+        if self.grids:
+            grids = hash_grid.HashGrids(tuple(self.grids))
+            nn.share_scope(self, grids)
+            found.append(grids(latlon_b2))
         return jnp.concatenate(found, axis=-1)
