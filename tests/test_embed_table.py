@@ -8,6 +8,7 @@ import signal
 import struct
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pyarrow as pa
@@ -108,6 +109,26 @@ def test_int8_keeps_what_its_scale_holds_and_says_what_it_cuts(table, tmp_path):
     np.testing.assert_allclose(z, want.clip(-2, 2), atol=scale / 254 + 1e-6)
     with pytest.raises(ValueError, match=r"another model.*int8_scale"):
         embed_table.run(Encoder(), table, out, dtype="int8")
+
+
+class Far(Encoder):
+    """Warns of every part, of so many places and one more."""
+
+    def embed(self, *, lat, lon):
+        warnings.warn(f"{len(lat)} of {len(lat) + 1} places lie far", stacklevel=2)
+        if len(lat) < 10:
+            warnings.warn("the last part is short", stacklevel=2)
+        return super().embed(lat=lat, lon=lon)
+
+
+def test_a_warning_of_every_part_is_given_once_and_counted(table, tmp_path):
+    with pytest.warns(UserWarning) as caught:
+        embed_table.run(Far(), table, tmp_path / "out.parquet", rows=10)
+    assert [str(warning.message) for warning in caught] == [
+        "10 of 11 places lie far",
+        "the last part is short",
+        "2 more parts warned as: 10 of 11 places lie far",
+    ]
 
 
 def test_an_interrupted_job_goes_on_and_equals_a_straight_one(table, tmp_path):
