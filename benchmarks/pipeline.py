@@ -13,7 +13,9 @@ dataset with launch/make_dataset.py's code; its training pipeline cuts 224 pixel
 - torch: a DataLoader of files decoded by Pillow, as its tutorials do, and by the
   decoder that we use, cut and turned alike.
 Reading takes turns (decode, ours, torch, ...), the median counts. `cpu_ms` is the CPU
-time of all processes a place, which other work on the machine disturbs less.
+time of all processes a place, which other work on the machine disturbs less. Every
+process, of all sides, runs as launch/train.py does (unigeo_jax/host.py); with
+GLIBC_TUNABLES="" in the environment memory goes back and forth instead.
 """
 
 import importlib
@@ -36,6 +38,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import pipeline_worker, protocol
+from unigeo_jax import host
 
 PLACES = flags.DEFINE_integer("places", 100_000, "Places to build.", 500)
 WORKERS = flags.DEFINE_integer("workers", 2, "Processes of every side.", 1)
@@ -291,6 +294,7 @@ def main(argv: list[str]) -> None:
         }
     report = {"machine": machine, "command": sys.argv, "quick": quick}
     report |= {"places": sizes[0], "batches": sizes[1], "repeats": sizes[2]}
+    report["glibc_tunables"] = os.environ.get("GLIBC_TUNABLES")
     report |= {"workers": WORKERS.value, "figures": figures, "ratios": ratios}
     protocol.write(pathlib.Path(OUT.value), report)
     for name, row in figures.items():
@@ -303,4 +307,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    host.settle()
     app.run(main)
