@@ -5,10 +5,9 @@
 GeoCLIP's location encoder is distilled in two: what varies slowly becomes a map, in
 principal components, a byte each; the rest, whose waves are shorter than a map of the
 Earth can hold, a small network over hash grids, which keep what there is where people
-live. Maps of what is seen from above (imagery, night lights,
-vegetation, land cover) stand beside, and spherical harmonics. A vector is a fixed
-rotation of these parts, each scaled to a variance of its own; one matrix makes it of
-what modalities/atlas.py reads.
+live. Maps of what is seen from above (imagery, night lights, vegetation, land cover)
+stand beside, and spherical harmonics. A vector is a fixed rotation of these parts, each
+scaled to a variance of its own (modalities/atlas.py).
 
 Why rotated: a probe standardises every number, which would raise the least component to
 the height of the first. After a rotation all numbers vary alike, so standardising
