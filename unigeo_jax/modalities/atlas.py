@@ -29,16 +29,14 @@ def look_up(tiles_tc: jax.Array, index_rc: jax.Array, latlon_b2: jax.Array) -> A
     lies where; many places may share one, such as the open sea. Row 0 is north; columns
     run from -180 and wrap.
     """
-    height, width = (TILE * side for side in index_rc.shape)
-    total_bc = jnp.zeros((latlon_b2.shape[0], tiles_tc.shape[1]), jnp.float32)
-    around = hash_grid.corners(latlon_b2, height, width, SOUTH, NORTH)
-    for row, column, share_b in around:
+
+    def pixel(row: jax.Array, column: jax.Array) -> jax.Array:
         at = row // TILE * index_rc.shape[1] + column // TILE
         tile = jnp.take(index_rc.reshape(-1), at, mode="clip")
-        pixel = (tile * TILE + row % TILE) * TILE + column % TILE
-        here_bc = jnp.take(tiles_tc, pixel, axis=0, mode="clip")
-        total_bc += here_bc.astype(jnp.float32) * share_b[:, None]
-    return total_bc
+        return (tile * TILE + row % TILE) * TILE + column % TILE
+
+    sides = TILE * index_rc.shape[0], TILE * index_rc.shape[1]
+    return hash_grid.bilinear(tiles_tc, pixel, latlon_b2, sides, (SOUTH, NORTH))
 
 
 class Encoder(nn.Module):

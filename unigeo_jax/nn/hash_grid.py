@@ -8,11 +8,13 @@ one lie far apart, and what follows tells them apart by grids of other resolutio
 
 Differs from the source: pixels (row, column) share an entry where
 (row stride + column) mod entries is equal, stride being the golden section of the
-entries, instead of by XOR of multiples. Neighbours over some hundred pixels then never
-share one, any number of entries will do, and no product leaves 32 bits.
+entries, instead of by XOR of multiples. Two pixels less than 0.6 sqrt(entries) pixels
+apart then never share one, any number of entries will do, and no product leaves 32
+bits.
 """
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -38,14 +40,20 @@ def check(grids: Sequence[Grid]) -> None:
             )
 
 
-def corners(
-    latlon_b2: jax.Array, rows: int, columns: int, south: float, north: float
-) -> Iterator[tuple[jax.Array, jax.Array, jax.Array]]:
-    """Yields row, column, share, each (b,), of the four pixels around each place.
+def bilinear(
+    table_ec: jax.Array,
+    entry: Callable[[jax.Array, jax.Array], jax.Array],
+    latlon_b2: jax.Array,
+    sides: tuple[int, int],
+    edges: tuple[float, float] = (-90.0, 90.0),
+) -> jax.Array:
+    """Reads a map between the centres of its pixels, as float32 (b, c).
 
-    Row 0 is north, beyond the edges the edge is repeated; columns run from -180 and
-    wrap. Shares are those of bilinear interpolation between centres.
+    entry: rows and columns, int32 (b,) each, to the entries of the table that hold
+    them. sides: rows, columns. Row 0 is north; beyond the edges (south, north) the edge
+    is repeated; columns run from -180 and wrap.
     """
+    (rows, columns), (south, north) = sides, edges
     # Degrees from the first pixel's centre, times pixels a degree: nothing is left that
     # a compiler may join in its own way, and so round in another place.
     per_lat, per_lon = rows / (north - south), columns / 360.0
@@ -53,12 +61,16 @@ def corners(
     row_b = jnp.clip(row_b, 0.0, rows - 1.0)
     column_b = (latlon_b2[:, 1] + (180.0 - 0.5 / per_lon)) * per_lon
     top_b, left_b = jnp.floor(row_b), jnp.floor(column_b)
+    total_bc = jnp.zeros((latlon_b2.shape[0], table_ec.shape[1]), jnp.float32)
     for down in (0, 1):
         for right in (0, 1):
             row = jnp.minimum(top_b.astype(jnp.int32) + down, rows - 1)
             column = (left_b.astype(jnp.int32) + right) % columns
+            here_bc = jnp.take(table_ec, entry(row, column), axis=0, mode="clip")
             share_b = 1.0 - jnp.abs(row_b - top_b - down)
-            yield row, column, share_b * (1.0 - jnp.abs(column_b - left_b - right))
+            share_b *= 1.0 - jnp.abs(column_b - left_b - right)
+            total_bc += here_bc.astype(jnp.float32) * share_b[:, None]
+    return total_bc
 
 
 class HashGrids(nn.Module):
@@ -76,17 +88,16 @@ class HashGrids(nn.Module):
     def __call__(self, latlon_b2: jax.Array) -> jax.Array:
         found = [jnp.zeros((latlon_b2.shape[0], 0), jnp.float32)]
         for number, (degrees, entries, channels) in enumerate(self.grids):
-            shape = (int(entries), int(channels))
-            table_ec = Table(shape, self.dtype, name=f"grid_{number}")()
-            sides = round(180 / degrees), round(360 / degrees)
-            total_bc = jnp.zeros((latlon_b2.shape[0], shape[1]), jnp.float32)
-            for row, column, share_b in corners(latlon_b2, *sides, -90.0, 90.0):
-                entry = (row * round(shape[0] * GOLDEN) + column) % shape[0]
-                here_bc = jnp.take(table_ec, entry, axis=0, mode="clip")
-                total_bc += here_bc.astype(jnp.float32) * share_b[:, None]
-            found.append(total_bc)
+            count, sides = int(entries), (round(180 / degrees), round(360 / degrees))
+            table = Table((count, int(channels)), self.dtype, name=f"grid_{number}")
+            entry = functools.partial(_share, entries=count)
+            found.append(bilinear(table(), entry, latlon_b2, sides))
         fade_b = jnp.clip(90.0 - jnp.abs(latlon_b2[:, 0]), 0.0, 1.0)
         return jnp.concatenate(found, axis=-1) * fade_b[:, None]
+
+
+def _share(row: jax.Array, column: jax.Array, entries: int) -> jax.Array:
+    return (row * round(entries * GOLDEN) + column) % entries
 
 
 class Table(nn.Module):
