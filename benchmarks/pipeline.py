@@ -11,7 +11,8 @@ dataset with launch/make_dataset.py's code; its training pipeline cuts 224 pixel
 - ours: places/s of the training pipeline by processes, and by as many threads; their
   share of `decode`: JPEG decoded only, in memory;
 - torch: a DataLoader of files decoded by Pillow, as its tutorials do, and by the
-  decoder that we use, cut and turned alike.
+  decoder that we use, cut and turned alike; with `_cut` not turned: ours leaves turning
+  to the device, which is not timed.
 Reading takes turns (decode, ours, torch, ...), the median counts. `cpu_ms` is the CPU
 time of all processes a place, which other work on the machine disturbs less. Every
 process, of all sides, runs as launch/train.py does (unigeo_jax/host.py); with
@@ -186,7 +187,11 @@ def ours(folder: pathlib.Path, batches: int, threads: bool) -> Iterator[Any]:
 
     w = pipeline_worker
     cut = {"size": w.SIDE, "shift": w.SHIFT, "symmetry": True, "jitter": 0.0}
-    data = {"aerial": cut, "dsm": w.DSM, "coords": {"jitter_m": 25.0}}
+    data = {
+        "aerial": cut | {"on_device": True},
+        "dsm": w.DSM,
+        "coords": {"jitter_m": 25.0},
+    }
     towers = {n: {"module": "", "data": d, "net": {}} for n, d in data.items()}
     readers = pipeline.readers(ConfigDict(towers), modalities.get)
     source, index = datasets.load("bench", "train", folder / "sets", FIELDS)
@@ -254,7 +259,7 @@ def measure(folder: pathlib.Path, places: int, batches: int, repeats: int) -> di
     more = batches + skip
     for name, threads in (("ours", False), ("ours_threads", True)):
         sides[name] = lambda t=threads: drain(lambda: ours(folder, more, t), batches)
-    for decoder in ("pillow", "simplejpeg"):
+    for decoder in ("pillow", "pillow_cut", "simplejpeg", "simplejpeg_cut"):
         sides[f"torch_{decoder}"] = lambda d=decoder: drain(
             lambda: torch_batches(folder, d, more), batches
         )
@@ -288,10 +293,12 @@ def main(argv: list[str]) -> None:
             "build/code": value["build"] / value["code"],
             "ours/decode": value["ours"] / value["decode"],
             "ours_threads/decode": value["ours_threads"] / value["decode"],
-            "ours/torch_pillow": value["ours"] / value["torch_pillow"],
-            "ours/torch_simplejpeg": value["ours"] / value["torch_simplejpeg"],
-            "ours_threads/torch_pillow": value["ours_threads"] / value["torch_pillow"],
         }
+        for side in ("ours", "ours_threads"):
+            torch = [name for name in value if name.startswith("torch")]
+            ratios[key] |= {
+                f"{side}/{name}": value[side] / value[name] for name in torch
+            }
     report = {"machine": machine, "command": sys.argv, "quick": quick}
     report |= {"places": sizes[0], "batches": sizes[1], "repeats": sizes[2]}
     report["glibc_tunables"] = os.environ.get("GLIBC_TUNABLES")

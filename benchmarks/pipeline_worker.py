@@ -42,12 +42,16 @@ def code(data: list[bytes], turns: int, job: dict) -> None:
 
 
 class Torch:
-    """A map-style dataset: file opened, decoded, cut, turned; heights likewise."""
+    """A map-style dataset: file opened, decoded, cut, turned; heights likewise.
+
+    `decoder`: pillow or simplejpeg; with _cut behind, pictures are not turned.
+    """
 
     def __init__(self, folder: str, places: int, decoder: str) -> None:
         self._files = sorted(map(str, pathlib.Path(folder).glob("images/*.jpg")))
         self._heights = np.load(f"{folder}/heights.npy", mmap_mode="r")
-        self._places, self._decoder = places, decoder
+        self._places = places
+        self._decoder, _, self._cut = decoder.partition("_")
 
     def __len__(self) -> int:
         return self._places
@@ -67,7 +71,8 @@ class Torch:
         else:
             data = pathlib.Path(self._files[file]).read_bytes()
             pixels = simplejpeg.decode_jpeg(data, "RGB")
-        pixels = cut(pixels, *rng.random(3))
+        element, down, right = rng.random(3)
+        pixels = cut(pixels, 0.0 if self._cut else element, down, right)
         rng = np.random.default_rng(number)
         tile = dsm.read({"dsm": self._heights[file]}, rng, **DSM)
         return {

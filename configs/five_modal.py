@@ -105,7 +105,9 @@ def paper(size: str) -> dict:
     shape = {key: value for key, value in block.items() if key != "width"}
     return {
         "aerial": common.tower(
-            {"size": 224, "shift": 2, "jitter": 0.1, "symmetry": True}, image
+            {"size": 224, "shift": 2, "jitter": 0.1, "symmetry": True}
+            | {"on_device": True},
+            image,
         ),
         "street": common.tower(
             {"views": 4, "height": 224, "width": 224, "jitter": 0.1}, image

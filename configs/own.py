@@ -144,6 +144,7 @@ def tile(name: str, field: dict, base: dict, width: int, mini: bool) -> dict:
     net = base["aerial"]["net"] | {"patch": patch(side, side)}
     if kind == "aerial":
         tower = base["aerial"]
+        tower["data"] |= {"on_device": True}
     elif kind == "dsm":
         tower = base["dsm"]
         relief = field["std"][1] or 1.0

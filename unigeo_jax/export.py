@@ -199,6 +199,8 @@ def embedder(
     module = modalities.get(tower.module or name)
     net = module.Encoder(**{"dim": config.dim, "dtype": jnp.float32, **tower.net})
     data = tower.data.to_dict()
+    if "on_device" in data:
+        data["on_device"] = False  # what a user gives is taken as it is
     if "fanout" in data:
         data["fanout"] = ()  # the whole graph is at hand: nothing is drawn
     structure = jax.tree.structure(variables)

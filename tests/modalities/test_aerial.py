@@ -101,3 +101,41 @@ def test_symmetries_are_numpys_flips_whatever_a_pixel_is(element, shape):
     expected = np.flip(expected, 1) if element & 2 else expected
     expected = np.swapaxes(expected, 0, 1) if element & 4 else expected
     np.testing.assert_array_equal(aerial.turn(raster, element), expected)
+
+
+@pytest.mark.parametrize("symmetry", [True, False])
+@pytest.mark.parametrize("jitter", [0.0, 0.2])
+def test_what_is_left_to_the_device_comes_out_as_on_the_host(symmetry, jitter):
+    rng, host, left = np.random.default_rng(0), [], []
+    options = {"size": 32, "shift": 2, "jitter": jitter, "symmetry": symmetry}
+    for seed in [None, *range(24)]:
+        record = {"aerial": rng.integers(0, 256, (36, 36, 3)).astype(np.uint8)}
+        rngs = [seed if seed is None else np.random.default_rng(seed) for _ in range(2)]
+        host.append(aerial.read(record, rngs[0], **options))
+        left.append(aerial.read(record, rngs[1], **options, on_device=True))
+    zeros = aerial.spec(**options, on_device=True)
+    assert all(jax.tree.map(np.shape, x) == jax.tree.map(np.shape, zeros) for x in left)
+    x = jax.tree.map(lambda *leaves: jnp.stack(leaves), *left)
+    turned = aerial.turn_each(x["image"], x["turn"])
+    levels = np.asarray(jax.jit(aerial.recolour)(turned, x["colours"]))
+    off = np.abs(levels - np.stack(host))  # a fused product may round another way
+    assert off.max() <= (1 if jitter else 0) and (off > 0).mean() < 1e-3
+    assert symmetry == bool(x["turn"].any())
+
+
+def test_the_encoder_does_what_was_left_to_it_and_a_picture_is_taken_as_it_is(draw):
+    record, options = {"aerial": image()}, {"size": 32, "symmetry": True}
+    host = [aerial.read(record, np.random.default_rng(s), **options) for s in range(4)]
+    left = [
+        aerial.read(record, np.random.default_rng(s), **options, on_device=True)
+        for s in range(4)
+    ]
+    net = {"patch": 8, "width": 16, "depth": 1, "heads": 2, "mlp_ratio": 2}
+    encoder = modalities.get("aerial").Encoder(dim=16, **net)
+    pictures = jnp.stack(host)
+    variables, x = draw(encoder, pictures), jax.tree.map(lambda *a: jnp.stack(a), *left)
+    got = jax.jit(encoder.apply)(variables, x)
+    np.testing.assert_allclose(
+        got, jax.jit(encoder.apply)(variables, pictures), atol=2e-3
+    )
+    assert np.abs(got - jax.jit(encoder.apply)(variables, x["image"])).max() > 0.01

@@ -18,7 +18,7 @@ import grain
 import jax
 import numpy as np
 
-from unigeo_jax.data import budget, datasets, order
+from unigeo_jax.data import budget, datasets, order, slots
 from unigeo_jax.types import Batch
 
 Reader = tuple[str, ModuleType, dict[str, Any]]  # name, modality file, its data options
@@ -58,30 +58,21 @@ class ReadPlaces:
         bits = np.random.SFC64(0)
         rng = None if seeds is None else np.random.Generator(bits)
         x = {
-            name: jax.tree.map(lambda z: np.zeros((b, *z.shape), z.dtype), zeros)
+            name: jax.tree.map(lambda z: np.empty((b, *z.shape), z.dtype), zeros)
             for name, zeros in self._zeros.items()
         }
         here = {name: np.zeros(b, bool) for name in x}
         bad = np.zeros(b, bool)
         for row, number in enumerate(numbers):
-            try:
-                record = self._source[int(number)]
-            except datasets.BadRecord as error:
-                bad[row] = True
-                self._tell(int(number), str(error))
-                continue
-            if datasets.DAMAGED in record:
-                bad[row] = True
-                what = ", ".join(record[datasets.DAMAGED])
-                self._tell(int(number), f"{self.where(int(number))}: damaged {what}")
+            record = self._record(int(number))
+            bad[row] = record is None or datasets.DAMAGED in record
             state = None if seeds is None else np.random.SFC64(int(seeds[row])).state
             for name, module, options in self._readers:
                 if state is not None:
                     bits.state = state
-                value = module.read(record, rng, **options)
-                if value is not None:
-                    here[name][row] = True
-                    _store(x[name], row, value)
+                value = None if record is None else module.read(record, rng, **options)
+                here[name][row] = value is not None
+                _store(x[name], row, value)
         for name, module, options in self._readers:
             if hasattr(module, "gather"):
                 x[name] = module.gather(x[name], seeds, self._folder, **options)
@@ -95,6 +86,17 @@ class ReadPlaces:
             "here": here,
             "x": x,
         }
+
+    def _record(self, number: int) -> dict[str, Any] | None:
+        """Reads a record, None if it cannot be; says so, and what of it is damaged."""
+        try:
+            record = self._source[number]
+        except datasets.BadRecord as error:
+            self._tell(number, str(error))
+            return None
+        if what := ", ".join(record.get(datasets.DAMAGED, ())):
+            self._tell(number, f"{self.where(number)}: damaged {what}")
+        return record
 
     def where(self, number: int) -> str:
         """Names a record and, where it has one, its file."""
@@ -113,11 +115,13 @@ class ReadPlaces:
 
 
 def _store(into: Any, row: int, value: Any) -> None:
-    if isinstance(value, dict):
-        for key, part in value.items():
-            into[key][row] = part
-    else:
-        into[row] = value
+    """Fills a row, with zeros where `value` is None or lacks a key."""
+    if not isinstance(into, dict):
+        into[row] = 0 if value is None else value
+        return
+    value = value or {}
+    for key in into.keys() | value.keys():
+        into[key][row] = value.get(key, 0)
 
 
 class ReadStep(grain.transforms.Map):
@@ -138,8 +142,7 @@ class ReadStep(grain.transforms.Map):
         rows = range(self._process, batch, self._processes)
         step = int(element)
         step += sum(count for start, count in self._skip if start <= int(element))
-        first = step * batch
-        numbers = np.array([self._places[first + row] for row in rows])
+        numbers = np.array([self._places[step * batch + row] for row in rows])
         words = np.random.SeedSequence((seed, step))
         seeds = words.generate_state(batch, np.uint64)
         return self._read.batch(numbers, seeds[rows.start :: rows.step])
@@ -244,14 +247,11 @@ def train_batches(
     # One element of the MapDataset is a whole batch: Grain's cost an element, about
     # 0.3 ms, would otherwise exceed that of reading a small place.
     batches = grain.MapDataset.range(places.steps)
-    skip = data.get("skip", ())
-    batches = batches.map(ReadStep(read, places, (p, n), skip))[start:]
-    options = grain.ReadOptions(
-        num_threads=data.threads, prefetch_buffer_size=data.prefetch
-    )
-    rows = batches.to_iter_dataset(options)
+    batches = batches.map(ReadStep(read, places, (p, n), data.get("skip", ())))[start:]
+    rows = batches.to_iter_dataset(grain.ReadOptions(data.threads, data.prefetch))
     if data.workers:
-        rows = rows.mp_prefetch(grain.MultiprocessingOptions(num_workers=data.workers))
+        processes = grain.MultiprocessingOptions(num_workers=data.workers)
+        rows = slots.empty(rows.map(slots.Fill()).mp_prefetch(processes))
     return budget.within(iter(rows), read, data.get("max_bad", 0.001))
 
 

@@ -15,12 +15,20 @@ from unigeo_jax.nn import vit
 
 
 def spec(
-    size: int = 32, naflex: int = 0, patch: int = 16, **_
+    size: int = 32, naflex: int = 0, patch: int = 16, on_device: bool = False, **_
 ) -> np.ndarray | dict[str, np.ndarray]:
-    """Return one black image, uint8 (size, size, 3), or `naflex` empty patch slots."""
+    """Return one black image, uint8 (size, size, 3), or `naflex` empty patch slots.
+
+    With `on_device` the image, `turn` int8 () and `colours` float32 (2, 3): a gain and
+    an offset a channel.
+    """
     if naflex:
         return patches.spec(patch, naflex)
-    return np.zeros((size, size, 3), np.uint8)
+    image = np.zeros((size, size, 3), np.uint8)
+    if not on_device:
+        return image
+    colours = np.zeros((2, 3), np.float32)
+    return {"image": image, "turn": np.array(0, np.int8), "colours": colours}
 
 
 def read(
@@ -32,6 +40,7 @@ def read(
     symmetry: bool = False,
     naflex: int = 0,
     patch: int = 16,
+    on_device: bool = False,
 ) -> np.ndarray | dict[str, np.ndarray] | None:
     """Cut the square around the place out of `record["aerial"]`, uint8.
 
@@ -40,6 +49,10 @@ def read(
     and enlarging (the earth set's 32 pixels to 224) adds no detail. `jitter` is the
     half-width of a random gain a channel and, times 128, of an offset. `symmetry`
     draws one of the 8 symmetries of the square, the same one as the dsm's.
+
+    `on_device` draws the same, cuts, and leaves turning and colours to the Encoder: on
+    a CPU they take as long as decoding does. Not with `naflex`, whose pictures have
+    other shapes when turned.
 
     `naflex` > 0 keeps the record's aspect instead: all of it but a margin of `shift`,
     resized to fill up to `naflex` patches of `patch` pixels (data/patches.py).
@@ -50,13 +63,22 @@ def read(
     if naflex:
         margin = 2 * int(np.ceil(shift))
         height, width = (max(n - margin, 1) for n in image.shape[:2])
-        image = window(image, rng, height, width, shift, symmetry)
-    else:
-        image = square(image, rng, size, shift, symmetry)
+        image, element = window(image, rng, height, width, shift)
+        image = turn(image, element) if symmetry else image
+        if rng is not None and jitter:
+            image = jitter_colours(image, rng, jitter)
+        return flexible(image, patch, naflex)
+    if on_device:
+        cut, element = square_to_turn(image, rng, size, shift)
+        image = cut if cut.shape[0] == size else resize(cut, size, size)
+        return {
+            "image": image,
+            "turn": np.array(element if symmetry else 0, np.int8),
+            "colours": draw_colours(rng, 3, jitter),
+        }
+    image = square(image, rng, size, shift, symmetry)
     if rng is not None and jitter:
         image = jitter_colours(image, rng, jitter)
-    if naflex:
-        return flexible(image, patch, naflex)
     if image.shape[0] != size:
         image = resize(image, size, size)
     return np.ascontiguousarray(image)
@@ -74,6 +96,14 @@ def square(
     Always makes the same three draws first, so that two modalities of one place that
     start from the same seed get the same symmetry and proportional shifts.
     """
+    cut, element = square_to_turn(raster, rng, size, shift)
+    return turn(cut, element) if symmetry else cut
+
+
+def square_to_turn(
+    raster: np.ndarray, rng: np.random.Generator | None, size: int, shift: float
+) -> tuple[np.ndarray, int]:
+    """Cut the same square, not turned, and the symmetry drawn for it, 0 to 7."""
     margin = int(np.ceil(shift))
     height, width = raster.shape[:2]
     side = min(size, height - 2 * margin, width - 2 * margin)
@@ -81,7 +111,7 @@ def square(
         raise ValueError(
             f"shift: {shift} pixels leave nothing of a raster of {height}x{width}"
         )
-    return window(raster, rng, side, side, shift, symmetry)
+    return window(raster, rng, side, side, shift)
 
 
 def window(
@@ -90,20 +120,15 @@ def window(
     rows: int,
     columns: int,
     shift: float,
-    symmetry: bool,
-) -> np.ndarray:
-    """Cut `rows` x `columns` around the middle; draws as `square` says."""
+) -> tuple[np.ndarray, int]:
+    """Cut `rows` x `columns` around the middle; and the symmetry drawn, 0 to 7."""
     height, width = raster.shape[:2]
-    top, left = (height - rows) // 2, (width - columns) // 2
-    if rng is None:
-        return raster[top : top + rows, left : left + columns]
-    element, down, right = rng.random(3)
-    top += round((2 * down - 1) * shift)
-    left += round((2 * right - 1) * shift)
-    raster = raster[top : top + rows, left : left + columns]
-    if symmetry:
-        raster = turn(raster, int(8 * element))
-    return raster
+    top, left, element = (height - rows) // 2, (width - columns) // 2, 0.0
+    if rng is not None:
+        element, down, right = rng.random(3).tolist()
+        top += round((2 * down - 1) * shift)
+        left += round((2 * right - 1) * shift)
+    return raster[top : top + rows, left : left + columns], int(8 * element)
 
 
 def flexible(image: np.ndarray, patch: int, slots: int) -> dict[str, np.ndarray]:
@@ -135,13 +160,28 @@ def _turn(raster: np.ndarray, element: int) -> np.ndarray:
     return raster.swapaxes(0, 1) if element & 4 else raster
 
 
+def draw_colours(
+    rng: np.random.Generator | None, channels: int, jitter: float
+) -> np.ndarray:
+    """Draw a gain and an offset a channel, float32 (2, channels).
+
+    A colour becomes floor(colour * gain + offset), cut to 0..255; the middle grey's
+    gain is neutral. Without `rng` or jitter nothing is drawn and colours stay.
+    """
+    colours = np.ones((2, channels), np.float32)
+    colours[1] = 0.5
+    if rng is not None and jitter:
+        u = rng.random((2, channels), np.float32) * (2 * jitter) - jitter
+        colours[0] += u[0]
+        colours[1] += 128 * u[1] + 127.5 * (1 - colours[0])
+    return colours
+
+
 def jitter_colours(
     image: np.ndarray, rng: np.random.Generator, jitter: float
 ) -> np.ndarray:
-    """Change gain and offset of each channel; the middle grey's gain is neutral."""
-    u = rng.random((2, image.shape[-1]), np.float32) * (2 * jitter) - jitter
-    gain = 1 + u[0]
-    offset = 128 * u[1] + 127.5 * (1 - gain) + 0.5
+    """Change gain and offset of each channel as `draw_colours` draws them."""
+    gain, offset = draw_colours(rng, image.shape[-1], jitter)
     out = image * gain
     out += offset
     np.clip(out, 0, 255, out=out)
@@ -162,19 +202,41 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
 class Encoder(vit.ViT):
     """Encode aerial images, uint8 (b, size, size, 3) or patches, by a ViT: (b, dim).
 
-    Pixels become [-1, 1] here, on the device. Parameters are named as in SigLIP 2's
-    image tower.
+    What `read` left to the device is done here, and pixels become [-1, 1]. Parameters
+    are named as in SigLIP 2's image tower.
     """
 
     def __call__(
         self, x: jax.Array | Mapping[str, jax.Array], train: bool = False
     ) -> jax.Array:
-        if isinstance(x, Mapping):
-            x = {"patches": scale_pixels(x["patches"]), "grid": x["grid"]}
-            return super().__call__(x, train)
-        return super().__call__(scale_pixels(x), train)
+        if not isinstance(x, Mapping):
+            return super().__call__(scale_pixels(x), train)
+        if "patches" in x:
+            pixels = scale_pixels(x["patches"])
+            return super().__call__({"patches": pixels, "grid": x["grid"]}, train)
+        image = recolour(turn_each(x["image"], x["turn"]), x["colours"])
+        return super().__call__(scale_pixels(image), train)
+
+
+def turn_each(image_bssc: jax.Array, turn_b: jax.Array) -> jax.Array:
+    """`turn` on the device, of every square image by its own symmetry."""
+
+    def chosen(bit: int, turned_bssc: jax.Array, image_bssc: jax.Array) -> jax.Array:
+        yes_b111 = jnp.reshape(turn_b & bit, (-1, 1, 1, 1)) != 0
+        return jnp.where(yes_b111, turned_bssc, image_bssc)
+
+    image_bssc = chosen(1, image_bssc[:, ::-1], image_bssc)
+    image_bssc = chosen(2, image_bssc[:, :, ::-1], image_bssc)
+    return chosen(4, image_bssc.swapaxes(1, 2), image_bssc)
+
+
+def recolour(image_bhwc: jax.Array, colours_b2c: jax.Array) -> jax.Array:
+    """`jitter_colours` on the device: float32 levels, whole numbers 0 to 255."""
+    gain_b11c, offset_b11c = jnp.moveaxis(colours_b2c, 1, 0)[:, :, None, None]
+    level = image_bhwc.astype(jnp.float32) * gain_b11c + offset_b11c
+    return jnp.floor(jnp.clip(level, 0.0, 255.0))
 
 
 def scale_pixels(image: jax.Array) -> jax.Array:
-    """Map uint8 0..255 to float32 -1..1."""
+    """Map levels 0..255 to float32 -1..1."""
     return image.astype(jnp.float32) * (2.0 / 255.0) - 1.0

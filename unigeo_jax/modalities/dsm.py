@@ -46,24 +46,34 @@ def read(
     if tile.ndim == 3:
         tile = tile[..., 0]
     values = tile.astype(np.float32)
-    void = (values == VOID) | (values != values)
-    some = void.any()
-    known = values[~void] if some else values.ravel()
-    if 2 * known.size < values.size or known.max() == known.min():
+    void = None
+    low, median, high = _spread(values.ravel())
+    if not (low > VOID and high == high):  # NaN sorts last
+        void = (values == VOID) | (values != values)
+        known = values[~void]
+        if 2 * known.size < values.size:
+            return None
+        low, median, high = _spread(known)
+    if low == high:
         return None
-    half = known.size // 2
-    parted = np.partition(known, half)
-    median = parted[half]
-    if known.size % 2 == 0:
-        median = (median + parted[:half].max()) * np.float32(0.5)
     values -= median
     values *= 1.0 / scale_m
     np.clip(values, -clip, clip, out=values)
-    if some:
+    if void is not None:
         values[void] = 0.0
     if values.shape[0] != size:
         values = aerial.resize(values, size, size)
     return np.ascontiguousarray(values)[..., None]
+
+
+def _spread(known: np.ndarray) -> tuple[np.float32, np.float32, np.float32]:
+    """Least, median and greatest of float32 (n,), n > 0; NaN is the greatest."""
+    half = known.size // 2
+    parted = np.partition(known, half)
+    median, below = parted[half], parted[:half]
+    if known.size % 2 == 0:
+        median = (median + below.max()) * np.float32(0.5)
+    return below.min(initial=parted[half]), median, parted[half:].max()
 
 
 class Encoder(vit.ViT):
