@@ -99,7 +99,14 @@ ARROWS: dict[str, set[str]] = {
 FILES_ALLOWED = {
     "modalities": {
         f"unigeo_jax.data.{name}"
-        for name in ("tokenizer", "patches", "graph", "adjacency", "neighbours")
+        for name in (
+            "tokenizer",
+            "patches",
+            "heights",
+            "graph",
+            "adjacency",
+            "neighbours",
+        )
     }
 }
 # The path from coordinates to vectors stays light: what users without a GPU install.

@@ -13,6 +13,7 @@ tells of this machine, not of the file: it is raised, not taken for a damaged im
 import io
 import struct
 import zlib
+from collections.abc import Iterable
 from typing import BinaryIO
 
 import numpy as np
@@ -87,8 +88,7 @@ def _decode_jpeg(data: bytes, channels: int) -> np.ndarray | None:
     if data[:3] != b"\xff\xd8\xff":
         return None
     height, width, kind, _ = simplejpeg.decode_jpeg_header(data)
-    if int(height) * int(width) > MAX_PIXELS:
-        raise TooLarge(f"{width} x {height} pixels")
+    refuse_large([(int(width), int(height))])
     if kind not in ("YCbCr", "RGB", "Gray"):
         return None
     return simplejpeg.decode_jpeg(data, "GRAY" if channels == 1 else "RGB")
@@ -105,21 +105,22 @@ def opened(file: BinaryIO) -> PIL.Image.Image:
     # small the picture is. Strips end with the picture.
     sizes = [_webp_size(file.read(30))]
     file.seek(0)
-    _refuse_large(sizes)
+    refuse_large(sizes)
     image = PIL.Image.open(file, formats=FORMATS)
     sizes = [image.size]
     if image.format == "TIFF":
         tags = image.tag_v2  # pyright: ignore
         sizes.append((int(tags.get(TILE_WIDTH, 0)), int(tags.get(TILE_LENGTH, 0))))
     try:
-        _refuse_large(sizes)
+        refuse_large(sizes)
     except TooLarge:
         image.close()
         raise
     return image
 
 
-def _refuse_large(sizes: list[tuple[int, int]]) -> None:
+def refuse_large(sizes: Iterable[tuple[int, int]]) -> None:
+    """Raises TooLarge for a width and height of more than MAX_PIXELS."""
     for width, height in sizes:
         if width * height > MAX_PIXELS:
             raise TooLarge(f"{width} x {height} pixels")

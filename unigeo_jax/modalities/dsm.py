@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from unigeo_jax.data import heights
 from unigeo_jax.modalities import aerial
 from unigeo_jax.nn import vit
 
@@ -39,41 +40,32 @@ def read(
     or where all heights are equal (open sea). Square, shift and resizing as in
     `aerial.read`, with the same symmetry.
     """
-    heights = record.get("dsm")
-    if heights is None:
+    raster = record.get("dsm")
+    if raster is None:
         return None
-    tile = aerial.square(heights, rng, size, shift, symmetry)
+    tile = aerial.square(raster, rng, size, shift, symmetry)
     if tile.ndim == 3:
         tile = tile[..., 0]
     values = tile.astype(np.float32)
     void = None
-    low, median, high = _spread(values.ravel())
+    low, median, high = heights.spread(values.ravel())
     if not (low > VOID and high == high):  # NaN sorts last
         void = (values == VOID) | (values != values)
         known = values[~void]
         if 2 * known.size < values.size:
             return None
-        low, median, high = _spread(known)
+        low, median, high = heights.spread(known)
     if low == high:
         return None
     values -= median
     values *= 1.0 / scale_m
-    np.clip(values, -clip, clip, out=values)
+    if max(median - low, high - median) * (1.0 / scale_m) > clip:
+        np.clip(values, -clip, clip, out=values)
     if void is not None:
         values[void] = 0.0
     if values.shape[0] != size:
         values = aerial.resize(values, size, size)
     return np.ascontiguousarray(values)[..., None]
-
-
-def _spread(known: np.ndarray) -> tuple[np.float32, np.float32, np.float32]:
-    """Least, median and greatest of float32 (n,), n > 0; NaN is the greatest."""
-    half = known.size // 2
-    parted = np.partition(known, half)
-    median, below = parted[half], parted[:half]
-    if known.size % 2 == 0:
-        median = (median + below.max()) * np.float32(0.5)
-    return below.min(initial=parted[half]), median, parted[half:].max()
 
 
 class Encoder(vit.ViT):

@@ -7,7 +7,9 @@ What a file is, and how large, is read from its header before anything is decode
 
 import functools
 import io
+import os
 import pathlib
+import stat
 import warnings
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -45,22 +47,26 @@ def load(root: str, path: str) -> bytes:
     if remote.is_remote(root):
         return _load_remote(root, path)
     folder = _resolved(root)
-    full = (folder / path).resolve()
-    if not full.is_relative_to(folder):
+    full = os.path.realpath(os.path.join(folder, path))
+    if not os.path.join(full, "").startswith(os.path.join(folder, "")):
         raise Unusable(OUTSIDE)
     try:
-        if not full.is_file():
+        about = os.stat(full)
+        if not stat.S_ISREG(about.st_mode):
             raise Unusable("no such file")
-        if full.stat().st_size > MAX_BYTES:
+        if about.st_size > MAX_BYTES:
             raise Unusable(f"more than {MAX_BYTES} bytes")
-        return full.read_bytes()
+        with open(full, "rb") as file:
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise Unusable("no such file") from error
     except OSError as error:
         raise Unusable(f"cannot be read ({error.strerror})") from error
 
 
 @functools.lru_cache(maxsize=8)
-def _resolved(root: str) -> pathlib.Path:
-    return pathlib.Path(root).resolve()
+def _resolved(root: str) -> str:
+    return os.path.realpath(root)
 
 
 def _load_remote(root: str, path: str) -> bytes:
@@ -88,6 +94,9 @@ def decode(
     """
     repaired = []
     try:
+        if found := _plain(data):
+            images.refuse_large([(found[1], found[0])])
+            return _pixels(data, least), repaired
         with _open(io.BytesIO(data)) as image:
             if image.mode in images.DEEP or image.mode.startswith("I;16"):
                 raise Unusable("more than 8 bits a channel; allowed: --raster")
@@ -99,13 +108,7 @@ def decode(
             elif image.mode not in _PLAIN:
                 raise Unusable(f"mode {image.mode}")
             if turned == 1 and image.format == "JPEG" and image.mode in ("RGB", "L"):
-                if not all(least):
-                    return images.decode(data), repaired
-                height, width = 2 * least[0], 2 * least[1]
-                pixels = simplejpeg.decode_jpeg(
-                    data, "RGB", min_height=height, min_width=width
-                )
-                return pixels, repaired
+                return _pixels(data, least), repaired
             if turned not in (0, 1):
                 repaired.append("turned as EXIF asks")
                 image = PIL.ImageOps.exif_transpose(image)
@@ -114,6 +117,29 @@ def decode(
         raise
     except Exception as error:
         raise _unusable(error, "damaged") from error
+
+
+def _plain(data: bytes) -> tuple[int, int, str] | None:
+    """Height, width and colours of a JPEG that says nothing else; None for others.
+
+    Reading that from Pillow takes a fifth of the time of decoding.
+    """
+    if data[:3] != b"\xff\xd8\xff" or b"Exif" in data or b"MPF\0" in data:
+        return None
+    try:
+        height, width, kind, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError:
+        return None
+    if kind not in ("YCbCr", "RGB", "Gray"):
+        return None
+    return int(height), int(width), kind
+
+
+def _pixels(data: bytes, least: tuple[int, int]) -> np.ndarray:
+    if not all(least):
+        return images.decode(data)
+    height, width = 2 * least[0], 2 * least[1]
+    return simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width)
 
 
 def header(data: bytes) -> str:
@@ -171,10 +197,7 @@ def encode(pixels: np.ndarray, form: str) -> bytes:
 
 def is_plain_jpeg(data: bytes, height: int, width: int) -> bool:
     """Whether a file can stand in the records as it is; `decode` comes first."""
-    if data[:3] != b"\xff\xd8\xff" or b"Exif" in data[:4096]:
-        return False
-    found = simplejpeg.decode_jpeg_header(data)
-    return (found[0], found[1]) == (height, width) and found[2] == "YCbCr"
+    return _plain(data) == (height, width, "YCbCr")
 
 
 def positions(folder: pathlib.Path) -> Iterator[tuple[str, float, float]]:

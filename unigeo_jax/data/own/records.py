@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet
 
 from unigeo_jax import coordinates
-from unigeo_jax.data import splits
+from unigeo_jax.data import heights, splits
 from unigeo_jax.data.datasets.chunks import Columns
 from unigeo_jax.data.own import photos, problems, rasters, shards, statistics
 
@@ -223,8 +223,7 @@ class Maker:
         values = np.where(valid, chip, np.nan)
         if name == "dsm":
             values = values[..., 0]
-            known = values[valid[..., 0]] if not valid.all() else values
-            relief = values - np.median(known)
+            relief = values - heights.spread(values[valid[..., 0]])[1]
             self._tally.add("dsm", np.stack([values.ravel(), relief.ravel()], 1))
             return values.astype(np.float32)
         self._tally.add(name, values.reshape(-1, values.shape[-1]))
