@@ -96,19 +96,8 @@ ARROWS: dict[str, set[str]] = {
     "": {"infer"},
 }
 # Single files that a part may import from a part it may not import as a whole.
-FILES_ALLOWED = {
-    "modalities": {
-        f"unigeo_jax.data.{name}"
-        for name in (
-            "tokenizer",
-            "patches",
-            "heights",
-            "graph",
-            "adjacency",
-            "neighbours",
-        )
-    }
-}
+READ = "tokenizer patches heights graph adjacency neighbours"
+FILES_ALLOWED = {"modalities": {f"unigeo_jax.data.{name}" for name in READ.split()}}
 # The path from coordinates to vectors stays light: what users without a GPU install.
 LIGHT = ("__init__", "bundles", "coordinates", "indices", "infer", "jsons")
 LIGHT += ("outside",)
