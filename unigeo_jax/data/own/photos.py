@@ -46,9 +46,11 @@ def load(root: str, path: str) -> bytes:
     """
     if remote.is_remote(root):
         return _load_remote(root, path)
-    folder = _resolved(root)
-    full = os.path.realpath(os.path.join(folder, path))
-    if not os.path.join(full, "").startswith(os.path.join(folder, "")):
+    name = os.path.basename(path)
+    full = os.path.join(_resolved(root, os.path.dirname(path)), name)
+    if name in ("", "..") or os.path.islink(full):
+        full = os.path.realpath(full)
+    if not os.path.join(full, "").startswith(os.path.join(_resolved(root), "")):
         raise Unusable(OUTSIDE)
     try:
         about = os.stat(full)
@@ -64,9 +66,9 @@ def load(root: str, path: str) -> bytes:
         raise Unusable(f"cannot be read ({error.strerror})") from error
 
 
-@functools.lru_cache(maxsize=8)
-def _resolved(root: str) -> str:
-    return os.path.realpath(root)
+@functools.lru_cache(maxsize=1024)
+def _resolved(root: str, below: str = "") -> str:
+    return os.path.realpath(os.path.join(root, below))
 
 
 def _load_remote(root: str, path: str) -> bytes:

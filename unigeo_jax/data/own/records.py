@@ -194,8 +194,8 @@ class Maker:
         source: rasters.Source,
         places: list[Place],
         cut: Iterator[tuple[np.ndarray, np.ndarray, str]],
-    ) -> np.ndarray | list[bytes]:
-        """A raster's chips as they are stored."""
+    ) -> list[Any]:
+        """A raster's chips as they are stored: bytes of pictures, arrays of others."""
         name, out = source.name, []
         for place, (chip, valid, why) in zip(places, cut, strict=True):
             if why:
@@ -217,14 +217,14 @@ class Maker:
                 out.append(photos.encode(pixels, "png"))
             else:
                 out.append(self._numbers(name, chip, valid))
-        return out if name in PICTURES else np.stack(out)
+        return out
 
     def _numbers(self, name: str, chip: np.ndarray, valid: np.ndarray) -> np.ndarray:
         values = np.where(valid, chip, np.nan)
         if name == "dsm":
             values = values[..., 0]
             relief = values - heights.spread(values[valid[..., 0]])[1]
-            self._tally.add("dsm", np.stack([values.ravel(), relief.ravel()], 1))
+            self._tally.add("dsm", np.stack([values.ravel(), relief.ravel()]).T)
             return values.astype(np.float32)
         self._tally.add(name, values.reshape(-1, values.shape[-1]))
         dtype, void = self.job["stored"][name]

@@ -81,12 +81,13 @@ class Tally:
 
 
 def _of_bytes(values_nk: np.ndarray) -> dict[str, Any]:
-    """What `add` finds in pixels, by whole numbers: the same, five times as fast."""
-    wide = np.ascontiguousarray(values_nk.T).astype(np.int64)
+    """What `add` finds in pixels, the same: sums of whole numbers are exact."""
+    value_kn = np.ascontiguousarray(values_nk.T)
+    exact_kn = value_kn.astype(np.float64)
     return {
-        "n": [len(values_nk)] * len(wide),
-        "sum": wide.sum(1).astype(np.float64).tolist(),
-        "squares": [float(row @ row) for row in wide],
-        "low": wide.min(1).astype(np.float64).tolist(),
-        "high": wide.max(1).astype(np.float64).tolist(),
+        "n": [len(values_nk)] * len(value_kn),
+        "sum": exact_kn.sum(1).tolist(),
+        "squares": np.einsum("kn,kn->k", exact_kn, exact_kn).tolist(),
+        "low": value_kn.min(1).astype(np.float64).tolist(),
+        "high": value_kn.max(1).astype(np.float64).tolist(),
     }
