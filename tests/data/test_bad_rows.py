@@ -134,3 +134,31 @@ def test_a_large_photo_is_decoded_small_and_looks_the_same():
     assert np.abs(fitted[0] - fitted[1]).mean() < 2
     with pytest.raises(photos.Unusable, match="damaged"):
         photos.decode(stream.getvalue()[:9000], (64, 128))
+
+
+def test_a_link_leads_where_it_leads_and_not_out_of_the_folder(tmp_path):
+    root, out = tmp_path / "images", tmp_path / "out"
+    for folder in (root / "a", out):
+        folder.mkdir(parents=True)
+        (folder / "x.jpg").write_bytes(folder.name.encode())
+    (root / "b").symlink_to(root / "a")
+    (root / "away").symlink_to(out)
+    (root / "y.jpg").symlink_to(root / "a" / "x.jpg")
+    (root / "z.jpg").symlink_to(out / "x.jpg")
+    for path in ("a/x.jpg", "b/x.jpg", "y.jpg", "b/../a/x.jpg", "a/./x.jpg"):
+        assert photos.load(str(root), path) == b"a"
+    for path in ("away/x.jpg", "z.jpg", "../out/x.jpg", "b/../../../out/x.jpg", "a/.."):
+        with pytest.raises(photos.Unusable, match=r"folder of images|no such file"):
+            photos.load(str(root), path)
+    for path in ("a", "a/", "a/none.jpg", "a/x.jpg/x.jpg"):
+        with pytest.raises(photos.Unusable, match="no such file"):
+            photos.load(str(root), path)
+
+
+def test_of_several_pictures_in_a_jpeg_the_first_is_taken_and_it_is_said():
+    first, second = (PIL.Image.new("RGB", (32, 24), c) for c in ("red", "blue"))
+    file = io.BytesIO()
+    first.save(file, "MPO", save_all=True, append_images=[second])
+    pixels, repaired = photos.decode(file.getvalue())
+    assert repaired == ["several frames, first taken"]
+    assert pixels.shape == (24, 32, 3) and pixels[0, 0, 0] > 200

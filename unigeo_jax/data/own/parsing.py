@@ -6,6 +6,7 @@ A cell is bytes where it comes from CSV, else what Parquet holds.
 """
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from unigeo_jax.data.own import problems
 
 NULLS = {"", "na", "nan", "null", "none"}
 MOST_TEXT = 20_000  # characters
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f]")  # all but tab and newline
 
 
 def number(value: Any) -> float:
@@ -61,8 +63,8 @@ def clean(row: int, name: str, value: Any, found: problems.Problems) -> str:
     if len(value) > MOST_TEXT:
         found.add(row, name, f"longer than {MOST_TEXT} characters", problems.REPAIRED)
         value = value[:MOST_TEXT]
-    if any(c < " " and c not in "\n\t" for c in value):
-        value = "".join(c for c in value if c >= " " or c in "\n\t")
+    if CONTROL.search(value):
+        value = CONTROL.sub("", value)
         found.add(row, name, "control characters", problems.REPAIRED)
     return value
 
