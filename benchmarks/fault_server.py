@@ -19,6 +19,7 @@ import threading
 from typing import Any
 
 ROOT = pathlib.Path(__file__).parents[1]
+ONE = "--xla_force_host_platform_device_count=1"
 
 
 class Child:
@@ -67,7 +68,7 @@ class Child:
 class Server:
     """Forks on request; `folder` takes what the children print."""
 
-    def __init__(self, folder: pathlib.Path, devices: int = 1) -> None:
+    def __init__(self, folder: pathlib.Path, xla_flags: str = ONE) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._children: dict[int, Child] = {}
@@ -75,7 +76,7 @@ class Server:
         environment = os.environ | {
             "GLIBC_TUNABLES": "",
             "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            "XLA_FLAGS": xla_flags,
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "OPENBLAS_NUM_THREADS": "1",
             "PYTHONPATH": str(ROOT),

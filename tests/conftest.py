@@ -4,11 +4,11 @@
 
 import os
 
+from tests import xla
+
 # Read when jax starts its backend, so they come before its import.
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-).strip()
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {xla.flags(8)}".strip()
 
 # Threads of BLAS and OpenMP (LightGBM) cost many times what they save where other work
 # shares the cores.

@@ -77,6 +77,7 @@ def test_unified_traces_a_step_of_eight_towers(data, data_dir):
     assert abstract_step(config, data_dir).keys() == {*config.towers, "log_tau"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "arg"),
     [

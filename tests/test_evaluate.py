@@ -10,11 +10,13 @@ import sys
 
 import pytest
 
+from tests import xla
+
 ROOT = pathlib.Path(__file__).parents[1]
 
 
 def command(script, data_dir, *flags):
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    environment = os.environ | {"XLA_FLAGS": xla.flags()}
     return subprocess.run(
         [sys.executable, f"launch/{script}.py", f"--data_dir={data_dir}", *flags],
         cwd=ROOT,

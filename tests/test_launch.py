@@ -18,14 +18,18 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from tests import xla
+
 ROOT = pathlib.Path(__file__).parents[1]
+# Five towers of one layer each: what is compared does not depend on their depth.
+SHALLOW = [
+    f"--config.towers.{name}.net.depth=1"
+    for name in ("aerial", "street", "dsm", "coords")
+]
 
 
 def start(folder, data_dir, *flags, devices=1, config="configs/five_modal.py:tiny"):
-    options = f"--xla_force_host_platform_device_count={devices}"
-    if devices > 1:  # programs that are compiled in half the time
-        options += " --xla_backend_optimization_level=0"
-    environment = os.environ | {"XLA_FLAGS": options, "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"XLA_FLAGS": xla.flags(devices)}
     command = [sys.executable, "launch/train.py", f"--config={config}", *flags]
     command += [f"--workdir={folder}", f"--data_dir={data_dir}"]
     return subprocess.Popen(
@@ -114,6 +118,7 @@ def wait_for_step(folder, step):
 @pytest.mark.slow
 def test_a_run_killed_at_a_random_step_ends_with_the_same_bits(earth_tiny, tmp_path):
     flags = (
+        *SHALLOW,
         "--config.steps=24",
         "--config.checkpoint.every=4",
         "--config.eval.gallery=16",
@@ -136,8 +141,9 @@ def test_a_run_killed_at_a_random_step_ends_with_the_same_bits(earth_tiny, tmp_p
 
 @pytest.mark.slow
 def test_a_terminated_run_saves_and_asks_to_be_run_again(earth_tiny, tmp_path):
-    flags = ("--config.steps=400", "--config.checkpoint.every=400")
-    process = start(tmp_path / "run", earth_tiny, *flags)
+    flags = ("--config.steps=4000", "--config.checkpoint.every=4000")
+    small = "configs/ablations.py:variant=pair_dsm_coords,tiny"
+    process = start(tmp_path / "run", earth_tiny, *flags, config=small)
     wait_for_step(tmp_path / "run", 3)
     process.send_signal(signal.SIGTERM)
     _, err = finish(process, expected=75)
@@ -156,7 +162,7 @@ def free_port():
 def test_one_device_eight_devices_and_two_processes_give_one_loss_curve(
     earth_tiny, tmp_path
 ):
-    flags = ("--config.steps=10", "--config.checkpoint.every=10")
+    flags = (*SHALLOW, "--config.steps=10", "--config.checkpoint.every=10")
     impls = [f"--config.loss.impl={name}" for name in ("plain", "ring", "tiled")]
     finish(start(tmp_path / "one", earth_tiny, *flags, impls[0]))
     sharded = *flags, impls[1], "--config.mesh.fsdp=2"

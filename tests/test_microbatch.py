@@ -16,8 +16,6 @@ from unigeo_jax import microbatch, modalities, sharding, tasks
 from unigeo_jax.data import pipeline
 
 PLACES = 16
-# Compiling is most of the time here, and the maths does not depend on the level.
-FAST = {"xla_backend_optimization_level": 0}
 
 
 def tiny(size, batch=PLACES):
@@ -68,9 +66,7 @@ def compiled(size, devices):
 
     whole = sharding.replicated(mesh)
     shardings = whole, sharding.batch_sharding(mesh), whole
-    return jax.jit(
-        run, in_shardings=shardings, out_shardings=whole, compiler_options=FAST
-    )
+    return jax.jit(run, in_shardings=shardings, out_shardings=whole)
 
 
 @functools.lru_cache
@@ -79,7 +75,7 @@ def params():
     mesh = sharding.make_mesh(devices=jax.devices()[:1])
     task = tasks.get("contrastive")(config, mesh)
     example = random_batch(config, 1)
-    init = jax.jit(task.init, compiler_options=FAST)
+    init = jax.jit(task.init)
     return jax.device_get(init(jax.random.key(1), example))
 
 
@@ -175,7 +171,7 @@ def test_memory_is_that_of_one_part():
         shapes = jax.eval_shape(task.init, jax.random.key(0), one)
         batch = jax.eval_shape(lambda: random_batch(config, batch))
         grad = jax.jit(jax.grad(task.loss_fn, has_aux=True))
-        program = grad.lower(shapes, batch, jax.random.key(0)).compile(FAST)
+        program = grad.lower(shapes, batch, jax.random.key(0)).compile()
         return program.memory_analysis().temp_size_in_bytes
 
     small = temporaries(32, 0)

@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+from tests import xla
+
 ROOT = pathlib.Path(__file__).parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 NAMES = ("train_on_your_own_table", "probe_with_blocked_validation", "embed_and_map")
@@ -28,7 +30,7 @@ def run(name, model, folder):
         [sys.executable, "-c", text],
         cwd=NOTEBOOKS,
         env=os.environ
-        | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+        | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": xla.flags()}
         | {"UNIGEO_MODEL": str(model), "UNIGEO_NOTEBOOK_DIR": str(folder)},
         capture_output=True,
         text=True,

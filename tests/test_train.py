@@ -58,6 +58,7 @@ def test_the_loss_falls(straight):
     assert np.mean(losses[-3:]) < np.mean(losses[:3]) - 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("data", "fsdp"), [(8, 1), (2, 4)])
 def test_eight_devices_give_the_losses_of_one(
     earth_tiny, straight, monkeypatch, data, fsdp

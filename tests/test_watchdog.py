@@ -16,6 +16,7 @@ import time
 
 import pytest
 
+from tests import xla
 from unigeo_jax import watchdog
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -191,10 +192,7 @@ def start_two(folder, data_dir, *flags):
     command += ["--config.steps=1000000"]
     command += [f"--workdir={folder}", f"--data_dir={data_dir}", *flags]
     command += [f"--coordinator=127.0.0.1:{port}", "--num_processes=2"]
-    environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
-        "JAX_PLATFORMS": "cpu",
-    }
+    environment = os.environ | {"XLA_FLAGS": xla.flags()}
     pair = []
     for number in range(2):
         with (

@@ -14,6 +14,7 @@ import pytest
 from benchmarks import fault_ground
 from benchmarks.fault_ground import EVERY
 from configs import ablations
+from tests import xla
 from unigeo_jax import modalities
 from unigeo_jax.data import datasets, pipeline
 
@@ -36,13 +37,10 @@ def start(ground, run, name, *, devices, processes=1, faults=("",)):
     if processes > 1:
         command += [f"--coordinator=127.0.0.1:{port}", "--config.mesh.fsdp=2"]
         command += [f"--num_processes={processes}"]
-    # Programs that are compiled sooner and run no differently each time.
-    options = f"--xla_force_host_platform_device_count={devices}"
-    options += " --xla_backend_optimization_level=0"
     return log, [
         ground.server.start(
             command + [f"--process_id={number}"] * (processes > 1),
-            {"XLA_FLAGS": options, "UNIGEO_FAULT": fault},
+            {"XLA_FLAGS": xla.flags(devices), "UNIGEO_FAULT": fault},
         )
         for number, fault in zip(range(processes), [*faults, ""], strict=False)
     ]

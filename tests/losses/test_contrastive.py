@@ -50,10 +50,8 @@ def compiled(weights_bytes, shape, **options):
     def scalar(z_mbd, tau_mm, here_mb, cell_b):
         return contrastive.loss(z_mbd, here_mb, cell_b, weights_mm, tau_mm, **options)
 
-    # Compiling is most of the time here, and the maths does not depend on the level.
-    fast = {"xla_backend_optimization_level": 0}
     run = jax.value_and_grad(scalar, argnums=(0, 1), has_aux=True)
-    return jax.jit(run, compiler_options=fast)
+    return jax.jit(run)
 
 
 def value_and_grads(z_mbd, here_mb, cell_b, weights_mm, tau_mm, **options):

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType
 
+from tests import xla
 from unigeo_jax.losses import contrastive, ring, tiled
 
 NAMES = ("aerial", "street", "dsm", "text", "coords")
@@ -34,7 +35,7 @@ def some_devices(count):
     return jax.make_mesh(shape, ("data", "fsdp"), axis_types=kinds, devices=devices)
 
 
-def program(name, weights_mm, *, devices=1, fast=True, **options):
+def program(name, weights_mm, *, devices=1, quick=True, **options):
     """Compiled ((loss, aux), grads of z, tau and bias) of one method."""
     if name != "plain":
         options["mesh"] = some_devices(devices) if devices > 1 else None
@@ -45,10 +46,8 @@ def program(name, weights_mm, *, devices=1, fast=True, **options):
         )
 
     run = jax.value_and_grad(scalar, argnums=(0, 1, 2), has_aux=True, allow_int=True)
-    # Compiling is most of the time here, and the maths does not depend on the level.
-    return jax.jit(
-        run, compiler_options={"xla_backend_optimization_level": 0} if fast else None
-    )
+    level = None if quick else {"xla_backend_optimization_level": 3}
+    return jax.jit(run, compiler_options=level)
 
 
 def random_batch(seed=0, m=5, b=48, d=16, missing=0.3, cells=6, tau=(0.03, 0.5)):
@@ -183,8 +182,7 @@ def test_two_processes_of_four_devices_agree_too(tmp_path):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{s.getsockname()[1]}"
-    flag = "--xla_force_host_platform_device_count=4"
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flag}
+    environment = os.environ | {"XLA_FLAGS": xla.flags(4)}
     root, script = (
         Path(__file__).parents[2],
         Path(__file__).with_name("two_processes.py"),
@@ -297,9 +295,9 @@ def test_bfloat16_embeddings_change_the_loss_by_their_rounding_only(name):
 def test_no_logit_matrix_is_ever_whole(name):
     b, tile = 1024, 128
     z_mbd, tau_mm, _, here_mb, cell_b2 = random_batch(b=b, d=8)
-    run = program(name, weights("all"), tile=tile, fast=False)
+    run = program(name, weights("all"), tile=tile, quick=False)
     compiled = run.lower(z_mbd, tau_mm, None, here_mb, cell_b2).compile()
-    plain = program("plain", weights("all"), fast=False)
+    plain = program("plain", weights("all"), quick=False)
     plain = plain.lower(z_mbd, tau_mm, None, here_mb, cell_b2).compile()
     assert not re.search(
         rf"f32\[({b},{b}|{tile},{b}|{b},{tile})[\],]", compiled.as_text()

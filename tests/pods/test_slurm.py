@@ -11,6 +11,7 @@ import subprocess
 
 import pytest
 
+from tests import xla
 from tests.pods.fakes import ODD, calls, dry, one_error, pods, wait_for
 
 NODES = ["--nodes=2", "--config=c.py"]
@@ -130,7 +131,6 @@ def test_a_dry_run_of_slurm_writes_nothing(fake):
 TASKS = """
 for p in 0 1; do
     env SLURM_STEP_NODELIST=127.0.0.1 SLURM_NTASKS=2 SLURM_PROCID=$p SLURM_LOCALID=$p \\
-        XLA_FLAGS=--xla_force_host_platform_device_count=1 JAX_PLATFORMS=cpu \\
         "${@:4}" >"$FAKE/out$p" 2>"$FAKE/err$p" &
     eval "task$p=\\$!"
 done
@@ -147,6 +147,7 @@ def test_two_tasks_of_a_slurm_step_find_each_other_and_one_writes(
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         monkeypatch.setenv("JAX_COORDINATOR_PORT", str(s.getsockname()[1]))
+    monkeypatch.setenv("XLA_FLAGS", xla.flags())
     config = "--config=configs/ablations.py:variant=pair_dsm_coords,tiny"
     flags = [f"--data_dir={earth_tiny}", "--config.optim.name=adamw"]
     path = slurm(fake, config, "--", *flags, "--config.steps=2", srun=TASKS)

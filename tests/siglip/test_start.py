@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from configs import common, five_modal
-from tests import siglip_files
+from tests import siglip_files, xla
 from unigeo_jax import modalities, sharding, train
 from unigeo_jax.data import pipeline
 from unigeo_jax.siglip import files, positions, start
@@ -242,7 +242,7 @@ def command_of(path, workdir, data_dir):
 
 
 def run(command):
-    env = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    env = os.environ | {"XLA_FLAGS": xla.flags()}
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env=env)
 
 
