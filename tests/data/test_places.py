@@ -112,13 +112,15 @@ def test_records_hold_the_pixels_and_columns_of_the_place(built, world):
         assert record["five"].shape == (16, 16, 5)
 
 
+@pytest.mark.parametrize("early", [True, False])
 def test_shuffled_rows_and_several_processes_give_the_same_bytes(
-    built, world, tmp_path
+    built, world, tmp_path, early, monkeypatch
 ):
+    monkeypatch.setattr(places, "LARGE", 0 if early else 10**9)
     lines = (world / "places.csv").read_text().splitlines()
     order = np.random.default_rng(3).permutation(len(lines) - 1) + 1
     shuffled = world / "shuffled" / "places.csv"
-    shuffled.parent.mkdir()
+    shuffled.parent.mkdir(exist_ok=True)
     shuffled.write_text("\n".join([lines[0], *(lines[i] for i in order)]))
     again = places.build(shuffled, tmp_path, "mine", options(world), 2)
     assert again.name == built.name

@@ -39,6 +39,7 @@ from unigeo_jax.data.own import (
 FORMAT = 1  # of the records; another number is another dataset
 RECORDS = "unigeo_jax.data.own.records"
 STATISTICS = "statistics.json"
+LARGE = 1_000_000  # bytes of a table while which is read processes can start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +95,6 @@ def build(
         name; chips overlap across splits.
       problems.OverBudget: more bad rows than allowed. The report is written first.
     """
-    began = time.monotonic()
     root = pathlib.Path(out).expanduser() / name
     images = options.images or options.photos or _folder(path, options)
     if not re.fullmatch(r"\w[\w.-]*", name) or name in datasets.builders():
@@ -105,6 +105,20 @@ def build(
     if remote.is_remote(path):
         path = remote.fetch(os.fspath(path), root / ".remote")
     path = pathlib.Path(path)
+    early = path.is_file() and path.stat().st_size > LARGE and not options.runner
+    with workers.crew(RECORDS, processes if early else 0) as ready:
+        return _build(path, root, images, options, processes, ready)
+
+
+def _build(
+    path: pathlib.Path,
+    root: pathlib.Path,
+    images: str,
+    options: Options,
+    processes: int,
+    ready: list[Any],
+) -> pathlib.Path:
+    began, name = time.monotonic(), root.name
     found = problems.Problems()
     own = [s.path for s in options.sources if s.path.startswith(rasters.COLUMN)]
     ids: set[edge_tables.Id] = set()
@@ -126,10 +140,10 @@ def build(
         if (folder / shards.DATASET_INFO).is_file():
             return folder
         with building.locked(root / ".lock", name):
-            _refuse_another(root, folder)
+            shards.refuse_another(root, folder)
             made = root / f".making-{job['version']}"
             nodes.write(made, options.edges, id, options.h3_nodes)
-            _make(made, job, places, counts, found, rows, options, processes)
+            _make(made, job, places, counts, found, rows, options, processes, ready)
             report["seconds"] = round(time.monotonic() - began, 1)
             _finish(made, folder, job, places, report, found, opened, options)
     except (problems.OverBudget, division.Leak) as error:
@@ -152,10 +166,8 @@ def _columns(options: Options, own: list[str]) -> table.Columns:
 
 def _folder(path: str | os.PathLike[str], options: Options) -> str:
     """Where images are that are named relative to a table, a folder or an address."""
-    listed = options.photo_table or os.fspath(path)
-    return (
-        remote.parent(listed) if remote.is_remote(listed) else os.path.dirname(listed)
-    )
+    at = options.photo_table or os.fspath(path)
+    return remote.parent(at) if remote.is_remote(at) else os.path.dirname(at)
 
 
 def _join_photos(places: list[table.Place], options: Options) -> None:
@@ -257,11 +269,11 @@ def _job(
         "photos": {n: sizes[n] for n in taken},
         "sources": [dataclasses.asdict(s) for s in options.sources],
         "stored": {r.source.name: records.stored(r.dtype) for r in opened},
-        "demographics": _width(places, "demographics"),
+        "demographics": table.width_of(places, "demographics"),
         "shard": options.shard,
     }
     if options.vectors:
-        widths = {name: _width(places, name) for name in options.vectors}
+        widths = {name: table.width_of(places, name) for name in options.vectors}
         job["vectors"] = {name: width for name, width in widths.items() if width}
     marks = [remote.fingerprint(s.path) for s in options.sources]
     if len(id):
@@ -276,25 +288,8 @@ def _job(
     return job | {"version": version, "root": root}
 
 
-def _width(places: list[table.Place], name: str) -> int:
-    """How many numbers most lists of a column hold, 0 without any."""
-    found = [len(p[name]) for p in places if len(p.get(name, ()))]
-    return max(sorted(set(found)), key=found.count) if found else 0
-
-
 def _absolute(path: str) -> str:
     return str(pathlib.Path(path).resolve()) if os.path.exists(path) else path
-
-
-def _refuse_another(root: pathlib.Path, folder: pathlib.Path) -> None:
-    found = {p.parent for p in root.glob(f"*/{shards.DATASET_INFO}")} - {folder}
-    # A build killed just before its last rename has one too.
-    there = {path for path in found if not path.name.startswith(".")}
-    if there:
-        raise ValueError(
-            f"{root} holds a dataset of other places or options; allowed: another"
-            f" --name, or remove {', '.join(str(p) for p in sorted(there))}"
-        )
 
 
 def _make(
@@ -306,6 +301,7 @@ def _make(
     rows: int,
     options: Options,
     processes: int,
+    ready: list[Any],
 ) -> None:
     """Make all shards in a folder beside, where a killed build left its own."""
     for other in folder.parent.glob(".making-*"):
@@ -328,7 +324,7 @@ def _make(
     if options.runner:
         workers.run_beam(RECORDS, folder, planned, options.runner)
         processes = 0  # what is there is read, what is missing made here
-    workers.run(RECORDS, folder, planned, processes, done)
+    workers.run(RECORDS, folder, planned, processes, done, ready)
 
 
 def _finish(

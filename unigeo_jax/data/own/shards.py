@@ -193,3 +193,15 @@ def digest(value: Any, *more: bytes) -> str:
     for data in more:
         hashed.update(data)
     return hashed.hexdigest()
+
+
+def refuse_another(root: pathlib.Path, folder: pathlib.Path) -> None:
+    """Raises ValueError where a dataset lies below `root` that is not in `folder`."""
+    found = {p.parent for p in root.glob(f"*/{DATASET_INFO}")} - {folder}
+    # A build killed just before its last rename has one too.
+    there = {path for path in found if not path.name.startswith(".")}
+    if there:
+        raise ValueError(
+            f"{root} holds a dataset of other places or options; allowed: another"
+            f" --name, or remove {', '.join(str(p) for p in sorted(there))}"
+        )

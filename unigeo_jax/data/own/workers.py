@@ -12,6 +12,7 @@ A worker is a fresh interpreter that is told shard after shard on its standard i
 a build neither imports the caller's script again nor forks its threads.
 """
 
+import contextlib
 import dataclasses
 import functools
 import importlib
@@ -21,7 +22,7 @@ import pathlib
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from unigeo_jax.data.datasets import chunks
@@ -54,6 +55,7 @@ def run(
     planned: Sequence[shards.Shard],
     workers: int,
     done: Callable[[shards.Shard, Notes], None] = lambda shard, notes: None,
+    ready: Sequence[subprocess.Popen] = (),
 ) -> list[Notes]:
     """Make all shards of a job and return their notes in order.
 
@@ -63,6 +65,7 @@ def run(
       workers: processes; 0 makes them here.
       done: called for every whole shard, also for those that were there; what it
         raises ends the build.
+      ready: a `crew` that was started before; else one is, of `workers`.
 
     Raises:
       RuntimeError: a worker ended before its work was done.
@@ -79,8 +82,25 @@ def run(
             notes = found[shard.file] = make(maker, folder, shard)
             done(shard, notes)
     elif todo:
-        _share(module, folder, todo, min(workers, len(todo)), found, done)
+        with crew(module, 0 if ready else min(workers, len(todo))) as started:
+            _share(folder, todo, ready or started, found, done)
     return [notes for notes in found.values() if notes is not None]
+
+
+@contextlib.contextmanager
+def crew(module: str, count: int) -> Iterator[list[subprocess.Popen]]:
+    """Processes that import `module` while what they will make is being planned."""
+    command = f"from {__name__} import serve; serve({module!r})"
+    running = [chunks.interpreter(command, text=True) for _ in range(count)]
+    try:
+        yield running
+    finally:
+        for worker in running:
+            worker.kill()
+            worker.wait()
+            for pipe in (worker.stdin, worker.stdout):
+                if pipe:
+                    pipe.close()
 
 
 def run_beam(
@@ -117,7 +137,7 @@ def _maker(module: str, folder: str) -> Any:
 
 
 def _make_here(shard: dict[str, Any], module: str, folder: str) -> None:
-    """What a worker of Beam does with a shard."""
+    """What a worker process, or one of Beam, does with a shard."""
     with _ONE:
         make(_maker(module, folder), pathlib.Path(folder), shards.Shard(**shard))
 
@@ -125,12 +145,10 @@ def _make_here(shard: dict[str, Any], module: str, folder: str) -> None:
 _ONE = threading.Lock()  # a maker notes what it saw: one shard at a time
 
 
-def _share(module, folder, todo, workers, found, done) -> None:
+def _share(folder, todo, running, found, done) -> None:
     """Hand shards to workers, one at a time each, until none is left or one fails."""
     queue, lock = list(reversed(todo)), threading.Lock()
     failures: list[BaseException] = []
-    command = f"from {__name__} import serve; serve({module!r}, {str(folder)!r})"
-    running = [chunks.interpreter(command, text=True) for _ in range(workers)]
 
     def drive(number: int, worker: subprocess.Popen) -> None:
         assert worker.stdin and worker.stdout
@@ -140,7 +158,8 @@ def _share(module, folder, todo, workers, found, done) -> None:
             if shard is None:
                 return
             try:
-                worker.stdin.write(json.dumps(dataclasses.asdict(shard)) + "\n")
+                job = dataclasses.asdict(shard), str(folder)
+                worker.stdin.write(json.dumps(job) + "\n")
                 worker.stdin.flush()
                 whole = worker.stdout.readline().strip() == shard.file
                 notes = read_notes(folder, shard) if whole else None
@@ -150,7 +169,7 @@ def _share(module, folder, todo, workers, found, done) -> None:
                 try:
                     if notes is None:
                         raise RuntimeError(
-                            f"worker {number} of {workers} ended before"
+                            f"worker {number} of {len(running)} ended before"
                             f" {shard.file} was whole; its message is above"
                         )
                     found[shard.file] = notes
@@ -163,28 +182,20 @@ def _share(module, folder, todo, workers, found, done) -> None:
         threading.Thread(target=drive, args=pair, daemon=True)
         for pair in enumerate(running)
     ]
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        for worker in running:
-            worker.kill()
-            worker.wait()
-            for pipe in (worker.stdin, worker.stdout):
-                if pipe:
-                    pipe.close()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     if failures:
         raise failures[0]
 
 
-def serve(module: str, folder: str) -> None:
-    """Be a worker: a shard a line in, the name of its file out when it is whole."""
+def serve(module: str) -> None:
+    """Be a worker: a shard and its folder a line in, its file out when it is whole."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever prints must not disturb the answers
-    maker = importlib.import_module(module).Maker(pathlib.Path(folder))
+    importlib.import_module(module)
     for line in sys.stdin:
-        shard = shards.Shard(**json.loads(line))
-        make(maker, pathlib.Path(folder), shard)
-        print(shard.file, file=out, flush=True)
+        shard, folder = json.loads(line)
+        _make_here(shard, module, folder)
+        print(shard["file"], file=out, flush=True)
