@@ -147,7 +147,8 @@ def towers(
             nodes = len(of_tower["constants"]["edges_n"])
             function, weights = tabulated(name, function, weights, nodes)
         entry = {"module": tower.module or name, "dim": config.dim}
-        entry |= {"data": json.loads(tower.data.to_json()), "weights": sorted(weights)}
+        data = json.loads(json.dumps(as_given(tower)))
+        entry |= {"data": data, "weights": sorted(weights)}
         entry |= {"input": jax.tree.map(_leaf, spec), "program": f"{name}.jax"}
         about["towers"][name] = entry
         programs(part, name, function, weights, spec, formats, about)
@@ -188,6 +189,12 @@ def programs(
         about["int8_scale"] = bundles.int8_scale(np.concatenate(parts))
 
 
+def as_given(tower: Any) -> dict[str, Any]:
+    """A tower's options of reading, for what a user gives: nothing is left to turn."""
+    data = tower.data.to_dict()
+    return data | ({"on_device": False} if "on_device" in data else {})
+
+
 def embedder(
     config: Any, name: str, variables: Any
 ) -> tuple[Callable[[Mapping[str, Any], Any], jax.Array], Any]:
@@ -198,9 +205,7 @@ def embedder(
     tower = config.towers[name]
     module = modalities.get(tower.module or name)
     net = module.Encoder(**{"dim": config.dim, "dtype": jnp.float32, **tower.net})
-    data = tower.data.to_dict()
-    if "on_device" in data:
-        data["on_device"] = False  # what a user gives is taken as it is
+    data = as_given(tower)
     if "fanout" in data:
         data["fanout"] = ()  # the whole graph is at hand: nothing is drawn
     structure = jax.tree.structure(variables)

@@ -339,7 +339,7 @@ def test_a_subset_of_the_towers_trains_and_evaluates(built, monkeypatch, tmp_pat
     from unigeo_jax import train
 
     monkeypatch.setenv("UNIGEO_DATA_DIR", str(built.parents[1]))
-    config = own.get_config("data=mine,tiny,only=five+coords")
+    config = own.get_config("data=mine,tiny,only=aerial+five+coords")
     with config.unlocked():
         config.steps = 2
     state = train.fit(config, tmp_path / "run", built.parents[1])
@@ -354,7 +354,11 @@ def test_a_subset_of_the_towers_trains_and_evaluates(built, monkeypatch, tmp_pat
     enc = unigeo_jax.load(out)
     source, _ = datasets.load("mine", "test", data_dir)
     z_nd = enc.embed(five=[source[0]["five"], source[1]["five"]])
-    assert enc.info["modalities"] == ["coords", "five"] and z_nd.shape == (2, 32)
+    assert set(enc.info["modalities"]) == {"aerial", "coords", "five"}
+    assert z_nd.shape == (2, 32)
+    pictures = [source[n]["aerial"] for n in range(2)]
+    assert config.towers.aerial.data.on_device  # in training; here they stay as given
+    assert enc.embed(aerial=pictures).shape == (2, 32)
     at = {k: [float(source[0][k])] for k in ("lat", "lon")}
     assert enc.embed(**at).shape == (1, 32)
 
