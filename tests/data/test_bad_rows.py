@@ -162,3 +162,14 @@ def test_of_several_pictures_in_a_jpeg_the_first_is_taken_and_it_is_said():
     pixels, repaired = photos.decode(file.getvalue())
     assert repaired == ["several frames, first taken"]
     assert pixels.shape == (24, 32, 3) and pixels[0, 0, 0] > 200
+
+
+def test_a_jpeg_with_a_colour_profile_is_kept_and_one_to_be_turned_is_not():
+    image, file = PIL.Image.new("RGB", (32, 24), "red"), io.BytesIO()
+    image.save(file, "JPEG", icc_profile=bytes(5000))
+    assert photos.is_plain_jpeg(file.getvalue(), 24, 32)
+    assert not photos.is_plain_jpeg(file.getvalue(), 32, 24)
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    image.save(file := io.BytesIO(), "JPEG", exif=exif, icc_profile=bytes(5000))
+    assert not photos.is_plain_jpeg(file.getvalue(), 24, 32)

@@ -205,7 +205,10 @@ def encode(pixels: np.ndarray, form: str) -> bytes:
 
 def is_plain_jpeg(data: bytes, height: int, width: int) -> bool:
     """Whether a file can stand in the records as it is; `decode` comes first."""
-    return _plain(data) == (height, width, "YCbCr")
+    found = _plain(data)
+    if found is None and data[:3] == b"\xff\xd8\xff" and b"Exif" not in data:
+        found = simplejpeg.decode_jpeg_header(data)[:3]  # such as a colour profile
+    return found == (height, width, "YCbCr")
 
 
 def positions(folder: pathlib.Path) -> Iterator[tuple[str, float, float]]:
