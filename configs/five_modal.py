@@ -105,8 +105,13 @@ def paper(size: str) -> dict:
     shape = {key: value for key, value in block.items() if key != "width"}
     return {
         "aerial": common.tower(
-            {"size": 224, "shift": 2, "jitter": 0.1, "symmetry": True}
-            | {"on_device": True},
+            {
+                "size": 224,
+                "shift": 2,
+                "jitter": 0.1,
+                "symmetry": True,
+                "on_device": True,
+            },
             image,
         ),
         "street": common.tower(

@@ -13,7 +13,6 @@ tells of this machine, not of the file: it is raised, not taken for a damaged im
 import io
 import struct
 import zlib
-from collections.abc import Iterable
 from typing import BinaryIO
 
 import numpy as np
@@ -83,13 +82,24 @@ def _decode_plain_png(data: bytes) -> np.ndarray | None:
     return rows[:, 1:].reshape(height, width, channels)
 
 
-def _decode_jpeg(data: bytes, channels: int) -> np.ndarray | None:
-    """Read a grey or colour JPEG; None if it is none, or has four channels."""
+def jpeg_header(data: bytes) -> tuple[int, int, str] | None:
+    """Height, width and colours of a grey or colour JPEG; None for anything else.
+
+    Raises:
+      TooLarge: of more than MAX_PIXELS pixels. ValueError: a damaged header.
+    """
     if data[:3] != b"\xff\xd8\xff":
         return None
     height, width, kind, _ = simplejpeg.decode_jpeg_header(data)
-    refuse_large([(int(width), int(height))])
+    _refuse_large([(int(width), int(height))])
     if kind not in ("YCbCr", "RGB", "Gray"):
+        return None
+    return int(height), int(width), kind
+
+
+def _decode_jpeg(data: bytes, channels: int) -> np.ndarray | None:
+    """Read a grey or colour JPEG; None if it is none, or has four channels."""
+    if jpeg_header(data) is None:
         return None
     return simplejpeg.decode_jpeg(data, "GRAY" if channels == 1 else "RGB")
 
@@ -105,22 +115,21 @@ def opened(file: BinaryIO) -> PIL.Image.Image:
     # small the picture is. Strips end with the picture.
     sizes = [_webp_size(file.read(30))]
     file.seek(0)
-    refuse_large(sizes)
+    _refuse_large(sizes)
     image = PIL.Image.open(file, formats=FORMATS)
     sizes = [image.size]
     if image.format == "TIFF":
         tags = image.tag_v2  # pyright: ignore
         sizes.append((int(tags.get(TILE_WIDTH, 0)), int(tags.get(TILE_LENGTH, 0))))
     try:
-        refuse_large(sizes)
+        _refuse_large(sizes)
     except TooLarge:
         image.close()
         raise
     return image
 
 
-def refuse_large(sizes: Iterable[tuple[int, int]]) -> None:
-    """Raises TooLarge for a width and height of more than MAX_PIXELS."""
+def _refuse_large(sizes: list[tuple[int, int]]) -> None:
     for width, height in sizes:
         if width * height > MAX_PIXELS:
             raise TooLarge(f"{width} x {height} pixels")

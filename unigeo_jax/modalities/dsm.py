@@ -59,8 +59,7 @@ def read(
         return None
     values -= median
     values *= 1.0 / scale_m
-    if max(median - low, high - median) * (1.0 / scale_m) > clip:
-        np.clip(values, -clip, clip, out=values)
+    np.clip(values, -clip, clip, out=values)
     if void is not None:
         values[void] = 0.0
     if values.shape[0] != size:

@@ -99,8 +99,7 @@ def decode(
     """
     repaired = []
     try:
-        if found := _plain(data):
-            images.refuse_large([(found[1], found[0])])
+        if _plain(data):
             return _pixels(data, least), repaired
         with _open(io.BytesIO(data)) as image:
             if image.mode in images.DEEP or image.mode.startswith("I;16"):
@@ -132,15 +131,14 @@ def _plain(data: bytes) -> tuple[int, int, str] | None:
     at = 2
     while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] in _SAID:
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    if data[:3] != b"\xff\xd8\xff" or data[at : at + 2] != b"\xff\xda":
+    if data[at : at + 2] != b"\xff\xda":
         return None
     try:
-        height, width, kind, _ = simplejpeg.decode_jpeg_header(data)
-    except ValueError:
+        return images.jpeg_header(data)
+    except images.TooLarge:
+        raise
+    except ValueError:  # Pillow says what it is
         return None
-    if kind not in ("YCbCr", "RGB", "Gray"):
-        return None
-    return int(height), int(width), kind
 
 
 def _pixels(data: bytes, least: tuple[int, int]) -> np.ndarray:
@@ -206,8 +204,8 @@ def encode(pixels: np.ndarray, form: str) -> bytes:
 def is_plain_jpeg(data: bytes, height: int, width: int) -> bool:
     """Whether a file can stand in the records as it is; `decode` comes first."""
     found = _plain(data)
-    if found is None and data[:3] == b"\xff\xd8\xff" and b"Exif" not in data:
-        found = simplejpeg.decode_jpeg_header(data)[:3]  # such as a colour profile
+    if found is None and b"Exif" not in data:  # a colour profile, say
+        found = images.jpeg_header(data)
     return found == (height, width, "YCbCr")
 
 
