@@ -213,10 +213,9 @@ def _divide(
     if options.buffer_m < 0:
         division.check_buffer(split_n, dropped, {s.name: s.metres for s in sources})
     cell_n = records.cells(places, lat_n, lon_n)
-    for number, place in enumerate(places):
-        place["split"] = str(split_n[number])
-        place["block_number"] = int(group_n[number])
-        place["cell_number"] = int(cell_n[number])
+    found = split_n.tolist(), group_n.tolist(), cell_n.tolist()
+    for place, split, group, cell in zip(places, *found, strict=True):
+        place |= {"split": split, "block_number": group, "cell_number": cell}
     kept = np.flatnonzero(~dropped)
     files = [[*p.get("aerial", []), *p.get("street", [])] for p in places]
     leak = division.leaks(
@@ -234,10 +233,9 @@ def _divide(
             f" allowed: --split=blocked:DEGREES with --buffer_m={chip:.0f} or more, or"
             " --allow_overlap"
         )
-    ordered = [
-        places[n] for s in division.SPLITS for n in kept if places[n]["split"] == s
-    ]
-    counts = {s: int((split_n[kept] == s).sum()) for s in division.SPLITS}
+    rows = {s: kept[split_n[kept] == s].tolist() for s in division.SPLITS}
+    ordered = [places[n] for of_split in rows.values() for n in of_split]
+    counts = {split: len(of_split) for split, of_split in rows.items()}
     return ordered, {s: n for s, n in counts.items() if n}, about
 
 

@@ -63,7 +63,7 @@ def clean(row: int, name: str, value: Any, found: problems.Problems) -> str:
     if len(value) > MOST_TEXT:
         found.add(row, name, f"longer than {MOST_TEXT} characters", problems.REPAIRED)
         value = value[:MOST_TEXT]
-    if CONTROL.search(value):
+    if not value.isprintable() and CONTROL.search(value):
         value = CONTROL.sub("", value)
         found.add(row, name, "control characters", problems.REPAIRED)
     return value

@@ -11,6 +11,7 @@ averages valid pixels only; enlarging is bilinear and adds no detail.
 """
 
 import dataclasses
+import functools
 import math
 import pathlib
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from unigeo_jax import extras, outside
 from unigeo_jax.data.own import problems, remote
 
 COLUMN = "column:"  # path of a source: the table names a file for every place
+DEGREES = "EPSG:4326"
 STRAIGHT = 0.05
 LEAST_VALID = 0.5  # of a chip's pixels, else the place has none
 MAX_BANDS = 4096  # that are read; GDAL opens a damaged file of 65,535
@@ -134,7 +136,7 @@ class Raster:
     def _native_metres(self) -> float:
         file = self._file
         x, y = apply(file.transform, file.width / 2, file.height / 2)
-        lon, lat = _transform(file.crs, "EPSG:4326", [x], [y])
+        lon, lat = library().warp.transform(file.crs, DEGREES, [x], [y])[:2]
         _, _, jacobian = self._linear(np.array(lat), np.array(lon), 100.0)
         return float(1.0 / math.sqrt(abs(np.linalg.det(jacobian[0]))))
 
@@ -160,16 +162,21 @@ class Raster:
         """
         north_i, east_i = metres_a_degree(lat_i)
         lat_step, lon_step = metres / 2 / north_i, metres / 2 / east_i
-        zero = np.zeros_like(lat_i)
         around = [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)]
-        lats = np.concatenate([lat_i + s * lat_step + zero for s, _ in around])
-        lons = np.concatenate([lon_i + e * lon_step + zero for _, e in around])
-        x, y = _transform(self._file.crs, None, lons, np.clip(lats, -90, 90))
-        inverse = ~self._file.transform
-        at = np.stack(apply(inverse, np.asarray(x), np.asarray(y)), -1)
+        lats = np.concatenate([lat_i + s * lat_step for s, _ in around])
+        lons = np.concatenate([lon_i + e * lon_step for _, e in around])
+        at = np.stack(self._pixel(np.clip(lats, -90, 90), lons), -1)
         centre, east, west, up, down = at.reshape(5, -1, 2)
         jacobian = np.stack([east - west, down - up], -1) / metres
         return centre[:, 0], centre[:, 1], jacobian
+
+    def _pixel(
+        self, lat_i: np.ndarray, lon_i: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Column and row (i) of places, in pixels."""
+        crs, at = self._file.crs, (lon_i.tolist(), lat_i.tolist())
+        x, y = library().warp.transform(DEGREES, crs, *at)[:2]
+        return apply(~self._file.transform, np.asarray(x), np.asarray(y))
 
     def cut(
         self, lat_i: np.ndarray, lon_i: np.ndarray
@@ -249,7 +256,7 @@ class Raster:
     def contains(self, lat_i: np.ndarray, lon_i: np.ndarray) -> np.ndarray:
         """Which places lie inside the raster: bool (i,)."""
         with outside.refused(self._where):
-            column_i, row_i, _ = self._linear(lat_i, lon_i, 1.0)
+            column_i, row_i = self._pixel(lat_i, lon_i)
         ok = np.isfinite(column_i) & (column_i >= 0) & (column_i < self._file.width)
         return ok & (row_i >= 0) & (row_i < self._file.height)
 
@@ -257,14 +264,6 @@ class Raster:
 def apply(grid: Any, x: Any, y: Any) -> tuple[Any, Any]:
     """Where an affine map puts points."""
     return grid.a * x + grid.b * y + grid.c, grid.d * x + grid.e * y + grid.f
-
-
-def _transform(crs: Any, to: str | None, x: Any, y: Any) -> tuple[Any, Any]:
-    """Coordinates from `crs` to `to`, or to `crs` from degrees where `to` is None."""
-    warp = library().warp
-    if to is None:
-        return warp.transform("EPSG:4326", crs, list(x), list(y))[:2]
-    return warp.transform(crs, to, list(x), list(y))[:2]
 
 
 def picture(chip: np.ndarray, valid: np.ndarray, source: Source) -> np.ndarray:
@@ -373,6 +372,7 @@ def inside(root: str, path: str) -> str:
     return str(full)
 
 
+@functools.cache
 def library() -> Any:
     """rasterio, with the parts used here; ValueError where it is not installed."""
     parts = ("enums", "errors", "vrt", "warp", "windows")

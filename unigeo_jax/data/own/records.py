@@ -220,10 +220,12 @@ class Maker:
         return out
 
     def _numbers(self, name: str, chip: np.ndarray, valid: np.ndarray) -> np.ndarray:
-        values = np.where(valid, chip, np.nan)
+        whole = chip.dtype.kind == "f" and valid.all()
+        values = chip if whole else np.where(valid, chip, np.nan)
         if name == "dsm":
             values = values[..., 0]
-            relief = values - heights.spread(values[valid[..., 0]])[1]
+            known = values.ravel() if whole else values[valid[..., 0]]
+            relief = values - heights.spread(known)[1]
             self._tally.add("dsm", np.stack([values.ravel(), relief.ravel()]).T)
             return values.astype(np.float32)
         self._tally.add(name, values.reshape(-1, values.shape[-1]))

@@ -54,6 +54,7 @@ class Columns(NamedTuple):
 
 
 PLAIN = Columns()
+_CONTENT = json.JSONEncoder(sort_keys=True, default=np.ndarray.tolist)
 
 
 def columns_of(path: pathlib.Path, cells: bool = False) -> list[str]:
@@ -290,9 +291,9 @@ def _no_collection() -> Iterator[None]:
 def _without_twins(places: list[Place], found: problems.Problems) -> list[Place]:
     """Give every place an id and keep one place an id, whatever their order."""
     for place in places:
-        content = {k: v for k, v in place.items() if k != "row"}
-        text = json.dumps(content, sort_keys=True, default=np.ndarray.tolist).encode()
-        place["digest"] = hashlib.sha256(text).hexdigest()
+        row = place.pop("row")
+        text = _CONTENT.encode(place).encode()
+        place |= {"row": row, "digest": hashlib.sha256(text).hexdigest()}
         place["id"] = place.get("id") or place["digest"][:16]
     places.sort(key=lambda p: (p["id"], p["digest"], p["row"]))
     kept: list[Place] = []
