@@ -18,7 +18,7 @@ import grain
 import jax
 import numpy as np
 
-from unigeo_jax.data import budget, datasets, order, slots
+from unigeo_jax.data import budget, datasets, order, seeding, slots
 from unigeo_jax.types import Batch
 
 Reader = tuple[str, ModuleType, dict[str, Any]]  # name, modality file, its data options
@@ -57,6 +57,7 @@ class ReadPlaces:
         b = len(numbers)
         bits = np.random.SFC64(0)
         rng = None if seeds is None else np.random.Generator(bits)
+        states, state = seeding.sfc64([] if seeds is None else seeds), bits.state
         x = {
             name: jax.tree.map(lambda z: np.empty((b, *z.shape), z.dtype), zeros)
             for name, zeros in self._zeros.items()
@@ -66,9 +67,9 @@ class ReadPlaces:
         for row, number in enumerate(numbers):
             record = self._record(int(number))
             bad[row] = record is None or datasets.DAMAGED in record
-            state = None if seeds is None else np.random.SFC64(int(seeds[row])).state
             for name, module, options in self._readers:
-                if state is not None:
+                if rng is not None:
+                    state["state"]["state"] = states[row]
                     bits.state = state
                 value = None if record is None else module.read(record, rng, **options)
                 here[name][row] = value is not None
@@ -306,10 +307,9 @@ def check_modalities(
       ValueError: names the modality, the dataset and the fields that its records have.
       TooManyBad: no record can be read; names the file of one.
     """
-    numbers = np.random.default_rng(0).permutation(len(source))
     missing = {name for name, _, _ in readers}
     record, first = {}, None
-    for number in numbers:
+    for number in np.random.default_rng(0).permutation(len(source)):
         try:
             record = source[int(number)]
         except datasets.BadRecord as error:
@@ -321,9 +321,9 @@ def check_modalities(
         if not missing:
             return
     if not record and first:
-        raise datasets.TooManyBad(f"none of {len(numbers)} records: {first}")
+        raise datasets.TooManyBad(f"none of {len(source)} records: {first}")
     raise ValueError(
-        f"dataset {what}: none of {len(numbers)} places has"
+        f"dataset {what}: none of {len(source)} places has"
         f" {', '.join(sorted(missing))}; record fields: {', '.join(sorted(record))};"
         " take the tower out of config.towers or add the data"
     )
