@@ -35,7 +35,7 @@ from unigeo_jax import (
     watchdog,
     workdir,
 )
-from unigeo_jax.data import datasets, pipeline
+from unigeo_jax.data import datasets, memo, pipeline
 from unigeo_jax.evals import retrieval
 from unigeo_jax.siglip import start as siglip
 from unigeo_jax.types import Batch
@@ -196,7 +196,7 @@ def fit(
     source, index = datasets.load(data.name, data.split, data_dir)
     pipeline.check_modalities(source, readers, f"{data.name}:{data.split}")
     if data.workers == 0:
-        source = pipeline.memo_if_small(source, data.cache_mb)
+        source = memo.if_small(source, data.cache_mb)
     (source, index), held = stopping.divide(config, (source, index), data_dir)
     asked, config = config, pipeline.fitted(config, mesh.size, len(source))
     if config.batch != asked.batch:

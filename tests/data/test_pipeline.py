@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from configs import common
-from unigeo_jax.data import pipeline
+from unigeo_jax.data import memo, pipeline
 
 
 def fake_source(n=40, absent=()):
@@ -48,7 +48,7 @@ def batches(source, start=0, process=(0, 1), memory=False, **data):
     config.data.neighbourhood = {"fraction": 0.25, "size": 2}
     config.data.update(data)
     places = pipeline.positions(index(source), config)
-    records = pipeline.memo_if_small(source, 100) if memory else source
+    records = memo.if_small(source, 100) if memory else source
     read = pipeline.ReadPlaces(records, index(source)["cell"], READERS)
     return list(
         pipeline.train_batches(

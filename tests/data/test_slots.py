@@ -35,14 +35,14 @@ def assert_equal(got, expected):
 
 
 def test_slots_are_freed_by_reading_and_batches_outlive_them():
-    fill = slots.Fill()
+    fill = slots.Fill(slots.Block())
     read = slots.empty(fill.map(batch(i)) for i in range(3 * slots.SLOTS))
     for number, got in enumerate(list(read)):
         assert_equal(got, batch(number))
 
 
 def test_without_a_free_slot_or_room_a_batch_comes_as_it_is():
-    fill = slots.Fill()
+    fill = slots.Fill(slots.Block())
     sent = [fill.map(batch(i)) for i in range(slots.SLOTS + 1)]
     assert [isinstance(x, slots.Filled) for x in sent] == [True] * slots.SLOTS + [False]
     read = slots.empty(iter([*sent, fill.map(batch(7, rows=300))]))
@@ -52,8 +52,51 @@ def test_without_a_free_slot_or_room_a_batch_comes_as_it_is():
     assert isinstance(fill.map(batch(0)), slots.Filled)  # all are free again
 
 
+def in_slot(block, seed, rows=3):
+    """The batch with its contiguous leaves where the block says."""
+    empty = block.empty()
+
+    def moved(leaf):
+        if not leaf.flags.c_contiguous:
+            return leaf
+        out = empty(leaf.shape, leaf.dtype)
+        out[...] = leaf
+        return out
+
+    return jax.tree.map(moved, batch(seed, rows))
+
+
+def test_a_batch_made_in_a_slot_is_sent_from_there():
+    block, n = slots.Block(), slots.SLOTS
+    fill = slots.Fill(block)
+    first = fill.map(in_slot(block, 0))  # there is no block yet
+    many = [in_slot(block, i) for i in range(1, n + 1)]
+    images = [x["x"]["a"]["image"] for x in many]
+    assert [block.offset(x) is None for x in images] == [False] * (n - 1) + [True]
+    sent = [first, *map(fill.map, many)]
+    assert [isinstance(x, slots.Filled) for x in sent] == [True] * n + [False]
+    assert sent[1].leaves[3][0] == block.offset(images[0])
+    for number, got in enumerate(slots.empty(sent[:-1])):
+        assert_equal(got, batch(number))
+    np.testing.assert_array_equal(sent[-1]["x"]["b"], batch(n)["x"]["b"])
+
+
+def test_a_batch_that_outgrows_its_slot_is_copied_and_the_slot_is_free():
+    block = slots.Block()
+    fill = slots.Fill(block)
+    fill.map(batch(0))
+    for seed in range(2 * slots.SLOTS):
+        large = in_slot(block, seed) | {"more": np.zeros(4096)}
+        sent = fill.map(large)
+        assert not isinstance(sent, slots.Filled)
+        assert all(block.offset(x) is None for x in jax.tree.leaves(sent))
+    whole = in_slot(block, 1)
+    image = whole["x"]["a"]["image"]
+    assert block.offset(image) is not None
+
+
 def test_the_name_of_a_block_is_gone_once_it_is_read():
-    sent = slots.Fill().map(batch(0))
+    sent = slots.Fill(slots.Block()).map(batch(0))
     assert isinstance(sent, slots.Filled)
     next(slots.empty([sent]))
     with pytest.raises(FileNotFoundError):

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from unigeo_jax.data import datasets, images, order, pipeline
+from unigeo_jax.data import datasets, images, memo, order, pipeline
 from unigeo_jax.data.own import shards
 from unigeo_jax.modalities import aerial
 
@@ -130,7 +130,7 @@ def harm_image(folder, number, harm=lambda data: data[: len(data) // 2]):
 
 def batches(folder, workers=0, max_bad=0.001, steps=16, cache_mb=0):
     source, index = datasets.load("mine", "train", folder.parents[1])
-    source = pipeline.memo_if_small(source, cache_mb)
+    source = memo.if_small(source, cache_mb)
     readers = [("aerial", aerial, {"size": 16, "shift": 0})]
     read = pipeline.ReadPlaces(source, index["cell"], readers)
     places = order.BatchOrder(
@@ -165,9 +165,9 @@ def test_a_bad_first_record_is_masked_in_a_run_that_keeps_records_in_memory(fold
     harm_first(folder)
     harm_image(folder, 41)
     source, _ = datasets.load("mine", "train", folder.parents[1])
-    assert isinstance(pipeline.memo_if_small(source, 64), pipeline.Memo)
+    assert isinstance(memo.if_small(source, 64), memo.Memo)
     # Its size is that of the first record that is whole, not of a damaged one.
-    assert pipeline.memo_if_small(source, 60 * 16 * 16 * 3 / 2**20) is source
+    assert memo.if_small(source, 60 * 16 * 16 * 3 / 2**20) is source
     kept = batches(folder, cache_mb=64)
     assert masked(kept) == masked(batches(folder))
     assert {n for step in masked(kept) for n in step} == {0, 41}
@@ -178,7 +178,7 @@ def test_a_source_of_which_nothing_can_be_read_is_not_kept_in_memory(folder):
         path = shard_file(folder, number)
         path.write_bytes(path.read_bytes()[:64])
     source, _ = datasets.load("mine", "train", folder.parents[1])
-    assert pipeline.memo_if_small(source, 64) is source
+    assert memo.if_small(source, 64) is source
 
 
 def test_records_that_are_read_one_by_one_leave_out_what_is_bad(folder, capfd):

@@ -48,18 +48,23 @@ class ReadPlaces:
             name: module.spec(**options) for name, module, options in readers
         }
 
-    def batch(self, numbers: np.ndarray, seeds: np.ndarray | None) -> Batch:
+    def batch(
+        self,
+        numbers: np.ndarray,
+        seeds: np.ndarray | None,
+        empty: Callable[..., np.ndarray] = np.empty,
+    ) -> Batch:
         """Reads the records `numbers`; without seeds there is no augmentation.
 
         All modalities of a place draw from generators in the same state, so that what
-        they draw first (symmetry, shift) agrees.
+        they draw first (symmetry, shift) agrees. `empty` makes the arrays of `x`.
         """
         b = len(numbers)
         bits = np.random.SFC64(0)
         rng = None if seeds is None else np.random.Generator(bits)
         states, state = seeding.sfc64([] if seeds is None else seeds), bits.state
         x = {
-            name: jax.tree.map(lambda z: np.empty((b, *z.shape), z.dtype), zeros)
+            name: jax.tree.map(lambda z: empty((b, *z.shape), z.dtype), zeros)
             for name, zeros in self._zeros.items()
         }
         here = {name: np.zeros(b, bool) for name in x}
@@ -133,9 +138,11 @@ class ReadStep(grain.transforms.Map):
         read: ReadPlaces,
         places: order.BatchOrder,
         process: tuple[int, int],
+        block: slots.Block,
         skip: Sequence[tuple[int, int]] = (),
     ) -> None:
         self._read, self._places, self._skip = read, places, skip
+        self._block = block
         self._process, self._processes = process
 
     def map(self, element: int) -> Batch:
@@ -146,40 +153,8 @@ class ReadStep(grain.transforms.Map):
         numbers = np.array([self._places[step * batch + row] for row in rows])
         words = np.random.SeedSequence((seed, step))
         seeds = words.generate_state(batch, np.uint64)
-        return self._read.batch(numbers, seeds[rows.start :: rows.step])
-
-
-class Memo(Sequence):
-    """Keeps decoded records of a small dataset in memory after their first read.
-
-    Safe under threads: a record may be decoded twice, never half.
-    """
-
-    def __init__(self, source: Sequence[dict[str, Any]]) -> None:
-        self.source = source
-        self._kept: list[dict[str, Any] | None] = [None] * len(source)
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def __getitem__(self, number):
-        record = self._kept[number]
-        if record is None:
-            record = self._kept[number] = self.source[number]
-        return record
-
-
-def memo_if_small(
-    source: Sequence[dict[str, Any]], limit_mb: float
-) -> Sequence[dict[str, Any]]:
-    """Wraps `source` in a Memo if all its records should fit into `limit_mb`."""
-    records = datasets.readable(source, range(len(source) if limit_mb > 0 else 0))
-    record = next((r for r in records if datasets.DAMAGED not in r), None)
-    if record is None:
-        return source
-    sizes = [np.asarray(value).nbytes for value in record.values()]
-    megabytes = (sum(sizes) + 100 * len(sizes)) * len(source) / 2**20
-    return Memo(source) if megabytes <= limit_mb else source
+        own = seeds[rows.start :: rows.step]
+        return self._read.batch(numbers, own, self._block.empty())
 
 
 def fitted(config: Any, devices: int, places: int) -> Any:
@@ -247,12 +222,13 @@ def train_batches(
         )
     # One element of the MapDataset is a whole batch: Grain's cost an element, about
     # 0.3 ms, would otherwise exceed that of reading a small place.
-    batches = grain.MapDataset.range(places.steps)
-    batches = batches.map(ReadStep(read, places, (p, n), data.get("skip", ())))[start:]
+    block = slots.Block()
+    reading = ReadStep(read, places, (p, n), block, data.get("skip", ()))
+    batches = grain.MapDataset.range(places.steps).map(reading)[start:]
     rows = batches.to_iter_dataset(grain.ReadOptions(data.threads, data.prefetch))
     if data.workers:
         processes = grain.MultiprocessingOptions(num_workers=data.workers)
-        rows = slots.empty(rows.map(slots.Fill()).mp_prefetch(processes))
+        rows = slots.empty(rows.map(slots.Fill(block)).mp_prefetch(processes))
     return budget.within(iter(rows), read, data.get("max_bad", 0.001))
 
 
