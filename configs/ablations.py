@@ -11,6 +11,8 @@ variant =
   pivot_<tower>      only pairs that touch this tower: aerial street dsm text coords
   pair_<a>_<b>       two modalities, no others are read or trained
   only_<a>_<b>_...   three or more modalities, no others
+  eight              those of configs/unified.py: points of interest, demographics and
+                     mobility too
   sigma_<s>          all coordinate tokens at one scale, as many tokens and frequencies
   depth_<n>          coordinate encoder of n blocks; 0: no trainable part but the head
   batch_<n>          n places a step, as many examples in all
@@ -30,10 +32,10 @@ size, data, tiny and init as in five_modal.
 
 from ml_collections import ConfigDict
 
-from configs import common, five_modal, peers
+from configs import common, five_modal, peers, unified
 
 PLAIN = (
-    *("all_to_all", "no_registers", "no_cell_mask", "m2", "sphere"),
+    *("all_to_all", "eight", "no_registers", "no_cell_mask", "m2", "sphere"),
     *("hard_negatives", "no_hard_negatives", "adamw", "masked_names"),
 )
 
@@ -51,7 +53,8 @@ def get_config(arg: str = "") -> ConfigDict:
             ],
         )
     )
-    config = five_modal.get_config(rest)
+    base = unified if args["variant"] == "eight" else five_modal
+    config = base.get_config(rest)
     with config.unlocked():
         config.name = common.name("ablations", arg)
         if args["size"] == "mini" and not args["tiny"]:

@@ -33,9 +33,10 @@ from absl import app, flags
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SHORT = (
-    *("all_to_all", "pivot_aerial", "sigma_1", "sigma_4", "sigma_8", "depth_0"),
-    *("satclip", "satclip40", "geoclip", "geoclip_low"),
-    *("pair_aerial_coords", "only_aerial_text_coords", "only_aerial_dsm_text_coords"),
+    *("all_to_all", "pivot_aerial", "pivot_street", "pivot_dsm", "pivot_text"),
+    *("pivot_coords", "sigma_1", "sigma_4", "sigma_8", "depth_0", "depth_4", "depth_8"),
+    *("satclip", "satclip40", "geoclip", "geoclip_low", "pair_aerial_coords"),
+    *("only_aerial_text_coords", "only_aerial_dsm_text_coords", "eight"),
     *("hard_negatives", "tau_0.02", "tau_0.07", "masked_names", "batch_64"),
     *("batch_1024",),
 )
@@ -50,7 +51,7 @@ JOBS = flags.DEFINE_integer(
 OUT = flags.DEFINE_string("out", "runs/sweep", "Folder of the runs and the result.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "As in launch/train.py.")
 QUICK = flags.DEFINE_bool("quick", False, "Tiny towers: to see that it runs.")
-LACKING = {"recall@10": None, "median_km": None}  # of two modalities
+LACKING = {"recall@10": None, "median_km": None}  # without such a pair
 COLUMNS = (
     *("near recall@1", "near recall@10", "test recall@1", "test recall@10"),
     *("test weakest@10", "test coords pairs@10", "test aerial pairs@10"),
@@ -121,7 +122,8 @@ def figures(folder: pathlib.Path) -> dict:
         found = pairs.get("aerial->coords", LACKING)
         out[f"{split} aerial->coords@10"] = found["recall@10"]
         out[f"{split} pairs@10"] = {k: v["recall@10"] for k, v in pairs.items()}
-        ensemble = table.get("aerial+dsm+street+text->coords", LACKING)
+        others = sorted({k.partition("->")[0] for k in pairs} - {"coords"})
+        ensemble = table.get(f"{'+'.join(others)}->coords", LACKING)
         out[f"{split} others->coords@10"] = ensemble["recall@10"]
         out[f"{split} others->coords km"] = ensemble["median_km"]
     lines = (folder / "metrics.jsonl").read_text().splitlines()

@@ -17,6 +17,7 @@ from unigeo_jax.data import pipeline
 VARIANTS = [
     "all_to_all",
     "pivot_street",
+    "eight",
     "pair_aerial_coords",
     "sigma_16",
     "no_registers",
