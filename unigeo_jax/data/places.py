@@ -191,6 +191,7 @@ def _join_photos(places: list[table.Place], options: Options) -> None:
         place["digest"] = shards.digest([place["digest"], paths])
 
 
+@table.no_collection()
 def _divide(
     places: list[table.Place], options: Options
 ) -> tuple[list[table.Place], dict[str, int], dict[str, Any]]:

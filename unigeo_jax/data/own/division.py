@@ -7,6 +7,7 @@ groups go to a split, in the order of a stable hash (of time: in its order, the 
 to test), until each has its share of the places.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -126,15 +127,15 @@ def near_pairs(lat_n, lon_n, a: np.ndarray, b: np.ndarray, metres: float) -> np.
     tree = scipy.spatial.KDTree(splits.unit_vectors(lat_n[b], lon_n[b]))
     at = splits.unit_vectors(lat_n[a], lon_n[a])
     reach = float(splits.chord(metres / 1000 * 2**0.5))
-    for start in range(0, len(a), 4096):
-        near = tree.query_ball_point(at[start : start + 4096], reach)
-        for number, row_b in enumerate(near, start):
-            other = b[np.asarray(row_b, np.int64)]
-            lat, lon = lat_n[a[number]], lon_n[a[number]]
-            north = np.abs(lat_n[other] - lat) * 111_195.0
-            turn = np.abs((lon_n[other] - lon + 180) % 360 - 180)
-            east = turn * 111_195.0 * np.cos(np.deg2rad(lat))
-            found[number] = bool(((north < metres) & (east < metres)).any())
+    for start in range(0, len(a), 1024):
+        near = tree.query_ball_point(at[start : start + 1024], reach)
+        number = np.repeat(np.arange(start, start + len(near)), [*map(len, near)])
+        one = a[number]
+        other = b[np.fromiter(itertools.chain(*near), np.int64, len(number))]
+        north = np.abs(lat_n[other] - lat_n[one]) * 111_195.0
+        turn = np.abs((lon_n[other] - lon_n[one] + 180) % 360 - 180)
+        east = turn * 111_195.0 * np.cos(np.deg2rad(lat_n[one]))
+        found[number[(north < metres) & (east < metres)]] = True
     return found
 
 

@@ -34,6 +34,8 @@ _PLAIN = ("RGB", "L", "P", "RGBA", "LA", "1")
 # Segments of a JPEG before its pixels: JFIF, Adobe, comment, tables, frame. Others may
 # hold what changes how it is read: EXIF, further pictures.
 _SAID = [bytes([n]) for n in (0xE0, 0xEE, 0xFE, 0xDB, 0xC4, 0xDD, 0xC0, 0xC1, 0xC2)]
+# Nor does opening wait, as it would for a pipe that nobody writes to.
+_NO_LINK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _TURNED = 0x0112  # EXIF: orientation
 
 
@@ -51,22 +53,38 @@ def load(root: str, path: str) -> bytes:
         return _load_remote(root, path)
     name = os.path.basename(path)
     full = os.path.join(_resolved(root, os.path.dirname(path)), name)
-    if name in ("", "..") or os.path.islink(full):
+    if name in ("", ".."):
         full = os.path.realpath(full)
-    if not os.path.join(full, "").startswith(os.path.join(_resolved(root), "")):
-        raise Unusable(OUTSIDE)
     try:
-        about = os.stat(full)
-        if not stat.S_ISREG(about.st_mode):
-            raise Unusable("no such file")
-        if about.st_size > MAX_BYTES:
-            raise Unusable(f"more than {MAX_BYTES} bytes")
-        with open(full, "rb") as file:
-            return file.read()
+        try:
+            return _read(root, full)
+        except OSError as error:
+            if not os.path.islink(full):
+                raise error
+            return _read(root, os.path.realpath(full))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise Unusable("no such file") from error
     except OSError as error:
         raise Unusable(f"cannot be read ({error.strerror})") from error
+
+
+def _read(root: str, full: str) -> bytes:
+    """Bytes of a file, in few calls of the system; OSError for a link."""
+    if not os.path.join(full, "").startswith(os.path.join(_resolved(root), "")):
+        raise Unusable(OUTSIDE)
+    file = os.open(full, _NO_LINK)
+    try:
+        about = os.fstat(file)
+        if not stat.S_ISREG(about.st_mode):
+            raise Unusable("no such file")
+        if about.st_size > MAX_BYTES:
+            raise Unusable(f"more than {MAX_BYTES} bytes")
+        data = os.read(file, about.st_size)
+        while len(data) < about.st_size and (more := os.read(file, MAX_BYTES)):
+            data += more
+        return data
+    finally:
+        os.close(file)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -203,9 +221,7 @@ def encode(pixels: np.ndarray, form: str) -> bytes:
 
 def is_plain_jpeg(data: bytes, height: int, width: int) -> bool:
     """Whether a file can stand in the records as it is; `decode` comes first."""
-    found = _plain(data)
-    if found is None and b"Exif" not in data:  # a colour profile, say
-        found = images.jpeg_header(data)
+    found = _plain(data) if b"Exif" in data else images.jpeg_header(data)
     return found == (height, width, "YCbCr")
 
 

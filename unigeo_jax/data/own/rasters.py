@@ -194,10 +194,11 @@ class Raster:
             if chip is None:
                 yield np.zeros(0), np.zeros(0, bool), "outside"
                 continue
-            chip = np.moveaxis(chip, 0, -1)
+            chip = chip.transpose(1, 2, 0)
             valid = self._valid(chip)
-            valid &= self._mask if self._mask is not None else True
-            share = valid.all(-1).mean()
+            if self._mask is not None:
+                valid &= self._mask
+            share = np.count_nonzero(valid.all(-1)) / self.size**2
             yield chip, valid, "" if share >= LEAST_VALID else "nodata"
 
     def _chip(self, column: float, row: float, side: np.ndarray) -> np.ndarray | None:

@@ -121,7 +121,7 @@ def read(
         )
     parse = _parser(names, columns, found, set() if nodes is None else nodes)
     places, count = [], 0
-    with _no_collection():
+    with no_collection():
         for row, values in _rows(path, names, found):
             count = row + 1
             place = parse(row, values)
@@ -277,7 +277,7 @@ def position_ok(row: int, lat: float, lon: float, found: problems.Problems) -> b
 
 
 @contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """Python looks for cycles among what grows: a sixth of the time, and none there."""
     was = gc.isenabled()
     gc.disable()
@@ -315,6 +315,7 @@ def _sorted(places: list[Place]) -> list[Place]:
     return [places[n] for n in order.morton_order(lat_n, lon_n)]
 
 
+@no_collection()
 def to_parquet(places: list[Place], path: pathlib.Path) -> None:
     """Store checked places for the workers."""
     pyarrow.parquet.write_table(pa.Table.from_pylist(places), path, row_group_size=8192)
