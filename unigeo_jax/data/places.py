@@ -326,6 +326,7 @@ def _make(
     workers.run(RECORDS, folder, planned, processes, done, ready)
 
 
+@table.no_collection()
 def _finish(
     made: pathlib.Path,
     folder: pathlib.Path,

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -109,7 +109,20 @@ def examples(fields: Fields, columns: Columns) -> Iterable[bytes]:
 
 
 def write(path: pathlib.Path, fields: Fields, chunks: Iterable[Columns]) -> int:
-    """Write one shard under another name, then rename it; returns bytes of records.
+    """Write one shard, as `begin` and its end do; returns bytes of records."""
+    size, end = begin(path, fields, chunks)
+    end()
+    return size
+
+
+def begin(
+    path: pathlib.Path, fields: Fields, chunks: Iterable[Columns]
+) -> tuple[int, Callable[[], None]]:
+    """Write one shard under another name.
+
+    Returns:
+      Bytes of records, and a function that waits for the disk, then renames the file:
+      only then is there a shard.
 
     Raises:
       OSError: it could not be written, a full disk for one; nothing is left of it.
@@ -129,10 +142,13 @@ def write(path: pathlib.Path, fields: Fields, chunks: Iterable[Columns]) -> int:
     except RuntimeError as error:
         scratch.unlink(missing_ok=True)
         raise OSError(f"{path} could not be written: {error}") from error
-    with open(scratch, "rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(scratch, path)
-    return size
+
+    def end() -> None:
+        with open(scratch, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+
+    return size, end
 
 
 def finish(

@@ -9,9 +9,11 @@ noticed since the last call, plain data. Beside each shard lies `<shard>.json` w
 its bytes and these notes; it is written last and says that the shard is whole.
 
 A worker is a fresh interpreter that is told shard after shard on its standard input:
-a build neither imports the caller's script again nor forks its threads.
+a build neither imports the caller's script again nor forks its threads. It asks for the
+next shard when it has written one, and says so when that has reached the disk.
 """
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import functools
@@ -22,6 +24,7 @@ import pathlib
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -29,6 +32,7 @@ from unigeo_jax.data.datasets import chunks
 from unigeo_jax.data.own import shards
 
 NOTES = ".notes.json"
+NEXT = "next"
 Notes = dict[str, Any]
 
 
@@ -41,12 +45,18 @@ def read_notes(folder: pathlib.Path, shard: shards.Shard) -> Notes | None:
     return notes if (folder / shard.file).is_file() else None
 
 
-def make(maker: Any, folder: pathlib.Path, shard: shards.Shard) -> Notes:
-    """Make one shard and the file beside it."""
-    size = shards.write(folder / shard.file, maker.fields, maker.chunks(shard))
+def make(
+    maker: Any, folder: pathlib.Path, shard: shards.Shard
+) -> tuple[Notes, Callable[[], None]]:
+    """Make one shard; its notes, and a function that ends it and writes them."""
+    size, end = shards.begin(folder / shard.file, maker.fields, maker.chunks(shard))
     notes = {"bytes": size, "notes": maker.notes()}
-    shards.write_json(folder / f"{shard.file}{NOTES}", notes)
-    return notes
+
+    def finish() -> None:
+        end()
+        shards.write_json(folder / f"{shard.file}{NOTES}", notes)
+
+    return notes, finish
 
 
 def run(
@@ -79,7 +89,9 @@ def run(
     if todo and not workers:
         maker = importlib.import_module(module).Maker(folder)
         for shard in todo:
-            notes = found[shard.file] = make(maker, folder, shard)
+            notes, finish = make(maker, folder, shard)
+            finish()
+            found[shard.file] = notes
             done(shard, notes)
     elif todo:
         with crew(module, 0 if ready else min(workers, len(todo))) as started:
@@ -137,9 +149,15 @@ def _maker(module: str, folder: str) -> Any:
 
 
 def _make_here(shard: dict[str, Any], module: str, folder: str) -> None:
-    """What a worker process, or one of Beam, does with a shard."""
+    """What a process of Beam does with a shard."""
+    _written(shard, module, folder)()
+
+
+def _written(shard: dict[str, Any], module: str, folder: str) -> Callable[[], None]:
+    """Writes a shard; what is left to do for it."""
     with _ONE:
-        make(_maker(module, folder), pathlib.Path(folder), shards.Shard(**shard))
+        maker = _maker(module, folder)
+        return make(maker, pathlib.Path(folder), shards.Shard(**shard))[1]
 
 
 _ONE = threading.Lock()  # a maker notes what it saw: one shard at a time
@@ -152,28 +170,37 @@ def _share(folder, todo, running, found, done) -> None:
 
     def drive(number: int, worker: subprocess.Popen) -> None:
         assert worker.stdin and worker.stdout
+        said, idle = NEXT, False
+        given: list[shards.Shard] = []  # those that are not whole yet
         while True:
-            with lock:
-                shard = queue.pop() if queue and not failures else None
-            if shard is None:
-                return
             try:
-                job = dataclasses.asdict(shard), str(folder)
-                worker.stdin.write(json.dumps(job) + "\n")
-                worker.stdin.flush()
-                whole = worker.stdout.readline().strip() == shard.file
-                notes = read_notes(folder, shard) if whole else None
+                if said == NEXT:
+                    with lock:
+                        idle = not queue or bool(failures)
+                        given += [] if idle else [queue.pop()]
+                    if not idle:
+                        job = dataclasses.asdict(given[-1]), str(folder)
+                        worker.stdin.write(json.dumps(job) + "\n")
+                        worker.stdin.flush()
+                if idle and not given:
+                    return
+                said = worker.stdout.readline().strip()
             except OSError:
-                notes = None
+                said = ""
+            if said == NEXT:
+                continue
             with lock:
                 try:
+                    whole = given and said == given[0].file
+                    notes = read_notes(folder, given[0]) if whole else None
                     if notes is None:
+                        file = given[0].file if given else "all"
                         raise RuntimeError(
-                            f"worker {number} of {len(running)} ended before"
-                            f" {shard.file} was whole; its message is above"
+                            f"worker {number} of {len(running)} ended before {file}"
+                            " was whole; its message is above"
                         )
-                    found[shard.file] = notes
-                    done(shard, notes)
+                    found[given[0].file] = notes
+                    done(given.pop(0), notes)
                 except BaseException as error:
                     failures.append(error)
                     return
@@ -195,7 +222,22 @@ def serve(module: str) -> None:
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever prints must not disturb the answers
     importlib.import_module(module)
-    for line in sys.stdin:
-        shard, folder = json.loads(line)
-        _make_here(shard, module, folder)
-        print(shard["file"], file=out, flush=True)
+
+    def say(what: str) -> None:
+        out.write(what + "\n")
+        out.flush()
+
+    def end(finish: Callable[[], None], file: str) -> None:
+        try:
+            finish()
+            say(file)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+
+    with concurrent.futures.ThreadPoolExecutor(1) as disk:
+        for line in sys.stdin:
+            shard, folder = json.loads(line)
+            finish = _written(shard, module, folder)
+            disk.submit(end, finish, shard["file"])
+            say(NEXT)
