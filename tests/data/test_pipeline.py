@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from configs import common
-from unigeo_jax.data import memo, pipeline
+from unigeo_jax.data import memo, pipeline, slots
 
 
 def fake_source(n=40, absent=()):
@@ -150,3 +150,23 @@ def test_a_gallery_of_two_processes_is_that_of_one():
 def test_a_batch_that_the_processes_cannot_share_is_refused():
     with pytest.raises(ValueError, match="got 8; allowed: a multiple of 3 processes"):
         batches(fake_source(), process=(0, 3))
+
+
+def test_batches_that_gather_completes_fill_their_slots_too():
+    source = fake_source()
+    made = types.SimpleNamespace(
+        **vars(HEIGHT), gather=lambda x, seeds, folder, **_: np.tile(x, (1, 100))
+    )
+    readers = [("early", made, {}), ("height", HEIGHT, {})]
+    read = pipeline.ReadPlaces(source, index(source)["cell"], readers)
+    block = slots.Block()
+    fill = slots.Fill(block)
+    seeds = np.arange(8, dtype=np.uint64)
+    for step in range(4):
+        batch = read.batch(np.arange(8), seeds + step, block.empty())
+        if step > 0:  # there is no block before
+            assert block.offset(batch["x"]["height"]) is not None
+        sent = fill.map(batch)
+        assert isinstance(sent, slots.Filled)
+        (got,) = slots.empty([sent])
+        assert_equal(got, read.batch(np.arange(8), seeds + step))

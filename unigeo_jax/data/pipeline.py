@@ -63,10 +63,11 @@ class ReadPlaces:
         bits = np.random.SFC64(0)
         rng = None if seeds is None else np.random.Generator(bits)
         states, state = seeding.sfc64([] if seeds is None else seeds), bits.state
-        x = {
-            name: jax.tree.map(lambda z: empty((b, *z.shape), z.dtype), zeros)
-            for name, zeros in self._zeros.items()
-        }
+        x = {}
+        for name, module, _ in self._readers:
+            # What `gather` takes the place of would leave a hole.
+            make = np.empty if hasattr(module, "gather") else empty
+            x[name] = _rows_of(make, b, self._zeros[name])
         here = {name: np.zeros(b, bool) for name in x}
         bad = np.zeros(b, bool)
         for row, number in enumerate(numbers):
@@ -118,6 +119,10 @@ class ReadPlaces:
         if number not in self._told:
             self._told.add(number)
             print(f"warning: masked: {text}", file=sys.stderr, flush=True)
+
+
+def _rows_of(make: Callable[..., np.ndarray], count: int, zeros: Any) -> Any:
+    return jax.tree.map(lambda z: make((count, *z.shape), z.dtype), zeros)
 
 
 def _store(into: Any, row: int, value: Any) -> None:

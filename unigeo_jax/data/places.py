@@ -307,6 +307,8 @@ def _make(
         if other != folder:
             shutil.rmtree(other)
     folder.mkdir(exist_ok=True)
+    for unfinished in folder.glob(".*.array_record-*"):
+        unfinished.unlink()
     shards.write_json(folder / records.JOB, job)
     if not (folder / records.PLACES).is_file():
         scratch = folder / f".{records.PLACES}"

@@ -124,7 +124,10 @@ class Block:
 
 
 class Fill(grain.transforms.Map):
-    """Batch -> Filled, in a loader process; the batch as it is if no slot is free."""
+    """Batch -> Filled, in a loader process.
+
+    The batch as it is if no slot is free, a copy of it if it outgrew its slot.
+    """
 
     def __init__(self, block: Block) -> None:
         self._block = block

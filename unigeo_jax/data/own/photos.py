@@ -80,7 +80,7 @@ def _read(root: str, full: str) -> bytes:
         if about.st_size > MAX_BYTES:
             raise Unusable(f"more than {MAX_BYTES} bytes")
         data = os.read(file, about.st_size)
-        while len(data) < about.st_size and (more := os.read(file, MAX_BYTES)):
+        while more := os.read(file, about.st_size - len(data)):
             data += more
         return data
     finally:

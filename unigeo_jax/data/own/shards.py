@@ -8,12 +8,13 @@ when it is whole, so that what is there is never written twice. TFDS reads the r
 as any other of its datasets. TensorFlow is never imported.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -133,22 +134,32 @@ def begin(
     # Pictures are compressed already: zstd would win 3 %, at 3 times the time to read.
     writer = module.ArrayRecordWriter(str(scratch), "group_size:1,snappy")
     size = 0
-    for columns in chunks:
-        for data in examples(fields, columns):
-            writer.write(data)
-            size += len(data)
-    try:
-        writer.close()  # what has failed before is told here
-    except RuntimeError as error:
-        scratch.unlink(missing_ok=True)
-        raise OSError(f"{path} could not be written: {error}") from error
+    with _or_nothing(scratch):
+        for columns in chunks:
+            for data in examples(fields, columns):
+                writer.write(data)
+                size += len(data)
+        try:
+            writer.close()  # what has failed before is told here
+        except RuntimeError as error:
+            raise OSError(f"{path} could not be written: {error}") from error
 
     def end() -> None:
-        with open(scratch, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(scratch, path)
+        with _or_nothing(scratch):
+            with open(scratch, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(scratch, path)
 
     return size, end
+
+
+@contextlib.contextmanager
+def _or_nothing(scratch: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
 
 
 def finish(

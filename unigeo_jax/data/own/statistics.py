@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-MANY = 32_768  # rows of values that are added up together
+MANY = 100_000  # values that are added up together
 
 
 class Tally:
@@ -28,7 +28,7 @@ class Tally:
         """Values (n, k) of k channels, NaN where unknown; they are kept for a while."""
         waiting = self._waiting.setdefault(name, [])
         waiting.append(values_nk)
-        if sum(map(len, waiting)) >= MANY:
+        if sum(values.size for values in waiting) >= MANY:
             self._flush(name)
 
     def _flush(self, name: str) -> None:

@@ -10,7 +10,8 @@ its bytes and these notes; it is written last and says that the shard is whole.
 
 A worker is a fresh interpreter that is told shard after shard on its standard input:
 a build neither imports the caller's script again nor forks its threads. It asks for the
-next shard when it has written one, and says so when that has reached the disk.
+next shard when it has written one, and says so when that has reached the disk; no
+more than one waits for that.
 """
 
 import concurrent.futures
@@ -164,7 +165,7 @@ _ONE = threading.Lock()  # a maker notes what it saw: one shard at a time
 
 
 def _share(folder, todo, running, found, done) -> None:
-    """Hand shards to workers, one at a time each, until none is left or one fails."""
+    """Hand shards to workers as they ask for them, until none is left or one fails."""
     queue, lock = list(reversed(todo)), threading.Lock()
     failures: list[BaseException] = []
 
@@ -218,7 +219,7 @@ def _share(folder, todo, running, found, done) -> None:
 
 
 def serve(module: str) -> None:
-    """Be a worker: a shard and its folder a line in, its file out when it is whole."""
+    """Be a worker: a line in is a shard and its folder, out NEXT, and a whole file."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever prints must not disturb the answers
     importlib.import_module(module)
@@ -235,9 +236,12 @@ def serve(module: str) -> None:
             traceback.print_exc()
             os._exit(1)
 
+    last = None
     with concurrent.futures.ThreadPoolExecutor(1) as disk:
         for line in sys.stdin:
             shard, folder = json.loads(line)
             finish = _written(shard, module, folder)
-            disk.submit(end, finish, shard["file"])
+            if last is not None:
+                last.result()
+            last = disk.submit(end, finish, shard["file"])
             say(NEXT)
