@@ -162,11 +162,12 @@ def test_batches_that_gather_completes_fill_their_slots_too():
     block = slots.Block()
     fill = slots.Fill(block)
     seeds = np.arange(8, dtype=np.uint64)
+    sent = []
     for step in range(4):
         batch = read.batch(np.arange(8), seeds + step, block.empty())
         if step > 0:  # there is no block before
             assert block.offset(batch["x"]["height"]) is not None
-        sent = fill.map(batch)
-        assert isinstance(sent, slots.Filled)
-        (got,) = slots.empty([sent])
+        sent.append(fill.map(batch))
+    assert all(isinstance(x, slots.Filled) for x in sent)
+    for step, got in enumerate(slots.empty(sent)):
         assert_equal(got, read.batch(np.arange(8), seeds + step))

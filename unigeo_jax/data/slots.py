@@ -10,6 +10,7 @@ sends where it is; the reader copies it out and frees the slot. Where none is fr
 batch goes Grain's way.
 """
 
+import contextlib
 import dataclasses
 import math
 import threading
@@ -35,6 +36,12 @@ class Filled:
     tree: Any
 
 
+class _Memory(shared_memory.SharedMemory):
+    def close(self) -> None:
+        with contextlib.suppress(BufferError):  # a batch in it is still in use
+            super().close()
+
+
 class Block:
     """The slots of a loader process; there is none before the first batch is whole."""
 
@@ -45,7 +52,7 @@ class Block:
     def make(self, bytes_a_slot: int) -> None:
         self._lock, self._bytes = threading.Lock(), bytes_a_slot
         size = ALIGN + SLOTS * bytes_a_slot
-        memory: Any = shared_memory.SharedMemory(create=True, size=size)
+        memory: Any = _Memory(create=True, size=size)
         whole = np.frombuffer(memory.buf, np.uint8)
         self._address = whole.__array_interface__["data"][0]
         self._memory = memory  # last: other threads see that there is one
