@@ -37,8 +37,13 @@ def assert_equal(got, expected):
 def test_slots_are_freed_by_reading_and_batches_outlive_them():
     fill = slots.Fill(slots.Block())
     read = slots.empty(fill.map(batch(i)) for i in range(3 * slots.SLOTS))
-    for number, got in enumerate(list(read)):
+    kept = next(read)
+    for number, got in enumerate(read, 1):
         assert_equal(got, batch(number))
+    assert_equal(kept, batch(0))
+    one = kept["x"]["a"]["image"]
+    del kept, read
+    assert_equal({"image": one}, {"image": batch(0)["x"]["a"]["image"]})
 
 
 def test_without_a_free_slot_or_room_a_batch_comes_as_it_is():

@@ -176,15 +176,16 @@ class Records(Sequence):
             self._raw = builder.as_data_source(
                 split, deserialize_method=decode.DeserializeMethod.RAW_BYTES
             )
+            self._count = len(self._raw)
 
     def __len__(self) -> int:
-        return len(self._raw)
+        return self._count
 
     def __getitem__(self, number):
         number = int(number)
-        if not -len(self) <= number < len(self):
-            raise IndexError(f"record {number} of {len(self)}")
-        number %= len(self)
+        if not -self._count <= number < self._count:
+            raise IndexError(f"record {number} of {self._count}")
+        number %= self._count
         try:
             return self._decode(self._raw[number])
         except (OSError, MemoryError):  # of this machine, not of the record

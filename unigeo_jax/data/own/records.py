@@ -187,7 +187,8 @@ class Maker:
 
     def _colours(self, name: str, pixels: np.ndarray) -> None:
         self._tally.seen(name)
-        self._tally.add(name, pixels[::4, ::4].reshape(-1, pixels.shape[-1]))
+        channels = np.ascontiguousarray(pixels[::4, ::4].transpose(2, 0, 1))
+        self._tally.add(name, channels.reshape(len(channels), -1).T)
 
     def _chips(
         self,
