@@ -176,16 +176,15 @@ class Records(Sequence):
             self._raw = builder.as_data_source(
                 split, deserialize_method=decode.DeserializeMethod.RAW_BYTES
             )
-            self._count = len(self._raw)
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._raw)
 
     def __getitem__(self, number):
-        number = int(number)
-        if not -self._count <= number < self._count:
-            raise IndexError(f"record {number} of {self._count}")
-        number %= self._count
+        number, count = int(number), len(self._raw)
+        if not -count <= number < count:
+            raise IndexError(f"record {number} of {count}")
+        number %= count
         try:
             return self._decode(self._raw[number])
         except (OSError, MemoryError):  # of this machine, not of the record
