@@ -180,7 +180,7 @@ class Numbers:
     def __len__(self):
         return 50
 
-    def batch(self, numbers, seeds):
+    def batch(self, numbers, seeds, empty):
         return {"index": numbers, "seeds": seeds}
 
 
