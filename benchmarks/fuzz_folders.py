@@ -129,7 +129,8 @@ def dataset(folder: pathlib.Path) -> Target:
     here = folder / "d" / "1.0.0"
     here.mkdir(parents=True)
     plan = shards.plan("d", {"train": 3}, 3)
-    size = shards.write(here / plan[0].file, fields, [columns])
+    size, end = shards.write(here / plan[0].file, fields, [columns])
+    end()
     shards.finish(here, "d", "1.0.0", fields, plan, [size], description="Three.")
     number = np.arange(3)
     index = {"lat": lat, "lon": lon, "cell": number, "block": number}

@@ -45,7 +45,9 @@ def made(tmp_path_factory):
             "aerial": [images.encode_png(p) for p in pixels],
             "text": [f"place {row}".encode() for row in rows],
         }
-        sizes.append(shards.write(folder / shard.file, FIELDS, [columns]))
+        size, end = shards.write(folder / shard.file, FIELDS, [columns])
+        end()
+        sizes.append(size)
     shards.finish(folder, "mine", "1.0.0", FIELDS, planned, sizes, description="d")
     lat = np.linspace(-50, 50, PLACES)
     index = {

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """States of NumPy's SFC64 generator for many seeds at once, bit for bit its own.
 
-NumPy takes 12 us to seed a generator, a thirtieth of the time to decode a picture. Both
+NumPy takes 12 us to seed a generator, a 25th of the time to decode a picture. Both
 steps are fixed by NumPy's compatibility policy: SeedSequence spreads a seed over words
 (O'Neill, "Developing a seed_seq alternative", 2015), SFC64 stirs them twelve times.
 Letters: `n` seeds.

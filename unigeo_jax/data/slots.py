@@ -54,8 +54,8 @@ class Block:
         self._lock, self._bytes = threading.Lock(), bytes_a_slot
         size = ALIGN + SLOTS * bytes_a_slot
         memory: Any = _Memory(create=True, size=size)
-        whole = np.frombuffer(memory.buf, np.uint8)
-        self._address = whole.__array_interface__["data"][0]
+        self._whole = np.frombuffer(memory.buf, np.uint8)
+        self._address = self._whole.__array_interface__["data"][0]
         self._memory = memory  # last: other threads see that there is one
 
     def __bool__(self) -> bool:
@@ -63,16 +63,15 @@ class Block:
 
     def take(self) -> int | None:
         """Takes a free slot, None if there is none; its reader gives it back."""
-        memory = self._memory.buf
         with self._lock:
             for slot in range(SLOTS):
-                if not memory[slot]:
-                    memory[slot] = 1
+                if not self._whole[slot]:
+                    self._whole[slot] = 1
                     return slot
         return None
 
     def give_back(self, slot: int) -> None:
-        self._memory.buf[slot] = 0
+        self._whole[slot] = 0
 
     def empty(self) -> Callable[..., np.ndarray]:
         """As np.empty, but a batch's arrays lie in a slot where one is free."""
@@ -83,13 +82,11 @@ class Block:
 
         def make(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
             nonlocal used
-            begin, used = (
-                used,
-                used + _room(math.prod(shape) * np.dtype(dtype).itemsize),
-            )
+            begin = used
+            used += _room(math.prod(shape) * np.dtype(dtype).itemsize)
             if used > base + self._bytes:
                 return np.empty(shape, dtype)
-            return _view(self._memory.buf, begin, shape, np.dtype(dtype).str)
+            return _view(self._whole, begin, shape, np.dtype(dtype).str)
 
         return make
 
@@ -115,7 +112,7 @@ class Block:
                 if used > base + self._bytes:
                     return None
                 place = (at, leaf.shape, leaf.dtype.str)
-                np.copyto(_view(self._memory.buf, *place), leaf)
+                np.copyto(_view(self._whole, *place), leaf)
             found.append(at)
         return found
 
@@ -188,12 +185,7 @@ def _lent(memory: Any, filled: Filled) -> Any:
     taken = np.frombuffer(memory.buf, np.uint8, SLOTS)
     whole = np.frombuffer(memory.buf, np.uint8)  # the base of all of its views
     weakref.finalize(whole, taken.__setitem__, filled.slot, 0).atexit = False
-    leaves = [
-        whole[at : at + math.prod(shape) * np.dtype(dtype).itemsize]
-        .view(dtype)
-        .reshape(shape)
-        for at, shape, dtype in filled.leaves
-    ]
+    leaves = [_view(whole, *place) for place in filled.leaves]
     return jax.tree.map(leaves.__getitem__, filled.tree)
 
 
@@ -201,6 +193,8 @@ def _room(size: int) -> int:
     return -(-size // ALIGN) * ALIGN
 
 
-def _view(memory: Any, offset: int, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    count = math.prod(shape)
-    return np.frombuffer(memory, dtype, count, offset).reshape(shape)
+def _view(
+    whole: np.ndarray, offset: int, shape: tuple[int, ...], dtype: str
+) -> np.ndarray:
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    return whole[offset : offset + size].view(dtype).reshape(shape)

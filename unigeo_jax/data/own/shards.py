@@ -109,14 +109,7 @@ def examples(fields: Fields, columns: Columns) -> Iterable[bytes]:
         yield example.SerializeToString(deterministic=True)
 
 
-def write(path: pathlib.Path, fields: Fields, chunks: Iterable[Columns]) -> int:
-    """Write one shard, as `begin` and its end do; returns bytes of records."""
-    size, end = begin(path, fields, chunks)
-    end()
-    return size
-
-
-def begin(
+def write(
     path: pathlib.Path, fields: Fields, chunks: Iterable[Columns]
 ) -> tuple[int, Callable[[], None]]:
     """Write one shard under another name.

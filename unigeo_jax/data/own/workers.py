@@ -50,7 +50,7 @@ def make(
     maker: Any, folder: pathlib.Path, shard: shards.Shard
 ) -> tuple[Notes, Callable[[], None]]:
     """Make one shard; its notes, and a function that ends it and writes them."""
-    size, end = shards.begin(folder / shard.file, maker.fields, maker.chunks(shard))
+    size, end = shards.write(folder / shard.file, maker.fields, maker.chunks(shard))
     notes = {"bytes": size, "notes": maker.notes()}
 
     def finish() -> None:
