@@ -24,6 +24,22 @@ def test_a_tile_is_its_height_above_the_median_in_units_of_scale_and_clipped():
         assert got.dtype == np.float32 and got.shape == dsm.spec(size=size).shape
 
 
+def test_a_large_tile_takes_its_median_of_some_rows_however_it_is_turned():
+    rng = np.random.default_rng(0)
+    raster = rng.normal(500, 30, (64, 64)).astype(np.float32)
+    options = {"size": 56, "scale_m": 1, "clip": 1e9}
+    tile = raster[4:60, 4:60]
+    expected = tile - np.median(tile[::2, ::2])
+    got = dsm.read({"dsm": raster}, None, **options)[..., 0]
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+    assert abs(np.median(got)) < 3
+    for seed in range(8):
+        rng = np.random.Generator(np.random.SFC64(seed))
+        element = int(8 * np.random.Generator(np.random.SFC64(seed)).random())
+        turned = dsm.read({"dsm": raster}, rng, shift=0, symmetry=True, **options)
+        np.testing.assert_array_equal(turned[..., 0], aerial.turn(got, element))
+
+
 def test_absolute_elevation_is_left_out():
     low = dsm.read({"dsm": heights()}, None)
     high = dsm.read({"dsm": heights() + np.int16(1000)}, None)

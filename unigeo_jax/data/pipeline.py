@@ -80,6 +80,7 @@ class ReadPlaces:
                 value = None if record is None else module.read(record, rng, **options)
                 here[name][row] = value is not None
                 _store(x[name], row, value)
+            record = value = None
         for name, module, options in self._readers:
             if hasattr(module, "gather"):
                 x[name] = module.gather(x[name], seeds, self._folder, **options)

@@ -227,7 +227,7 @@ class Maker:
             values = values[..., 0]
             some = values[::2, ::2].ravel()  # as of colours: enough for statistics
             known = some if whole else some[np.isfinite(some)]
-            relief = some - heights.spread(known)[1] if len(known) else some
+            relief = some - heights.median(known) if len(known) else some
             self._tally.add("dsm", np.stack([some, relief]).T)
             return values.astype(np.float32)
         self._tally.add(name, values.reshape(-1, values.shape[-1]))
