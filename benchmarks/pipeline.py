@@ -11,8 +11,8 @@ dataset with launch/make_dataset.py's code; its training pipeline cuts 224 pixel
 - ours: places/s of the training pipeline by processes, and by as many threads; their
   share of `decode`: JPEG decoded only, in memory;
 - torch: a DataLoader of files decoded by Pillow, as its tutorials do, and by the
-  decoder that we use, cut and turned alike; with `_cut` not turned: ours leaves turning
-  to the device, which is not timed.
+  decoder that we use, cut and turned alike; with `_whole` neither: ours leaves both to
+  the device, which is not timed.
 Reading takes turns (decode, ours, torch, ...), the median counts. `cpu_ms` is the CPU
 time of all processes a place, which other work on the machine disturbs less. Every
 process, of all sides, runs as launch/train.py does (unigeo_jax/host.py); with
@@ -188,11 +188,12 @@ def ours(folder: pathlib.Path, batches: int, threads: bool) -> Iterator[Any]:
     w = pipeline_worker
     cut = {"size": w.SIDE, "shift": w.SHIFT, "symmetry": True, "jitter": 0.0}
     data = {
-        "aerial": cut | {"on_device": True},
+        "aerial": cut | {"on_device": True, "stored": PIXELS},
         "dsm": w.DSM,
         "coords": {"jitter_m": 25.0},
     }
     towers = {n: {"module": "", "data": d, "net": {}} for n, d in data.items()}
+    towers["aerial"]["net"] = {"cut": w.SIDE}
     readers = pipeline.readers(ConfigDict(towers), modalities.get)
     source, index = datasets.load("bench", "train", folder / "sets", FIELDS)
     places = order.BatchOrder(
@@ -260,7 +261,7 @@ def measure(folder: pathlib.Path, places: int, batches: int, repeats: int) -> di
     more = batches + skip
     for name, threads in (("ours", False), ("ours_threads", True)):
         sides[name] = lambda t=threads: drain(lambda: ours(folder, more, t), batches)
-    for decoder in ("pillow", "pillow_cut", "simplejpeg", "simplejpeg_cut"):
+    for decoder in ("pillow", "pillow_whole", "simplejpeg", "simplejpeg_whole"):
         sides[f"torch_{decoder}"] = lambda d=decoder: drain(
             lambda: torch_batches(folder, d, more), batches
         )

@@ -44,14 +44,15 @@ def code(data: list[bytes], turns: int, job: dict) -> None:
 class Torch:
     """A map-style dataset: file opened, decoded, cut, turned; heights likewise.
 
-    `decoder`: pillow or simplejpeg; with _cut behind, pictures are not turned.
+    `decoder`: pillow or simplejpeg; with _whole behind, pictures are neither cut nor
+    turned.
     """
 
     def __init__(self, folder: str, places: int, decoder: str) -> None:
         self._files = sorted(map(str, pathlib.Path(folder).glob("images/*.jpg")))
         self._heights = np.load(f"{folder}/heights.npy", mmap_mode="r")
         self._places = places
-        self._decoder, _, self._cut = decoder.partition("_")
+        self._decoder, _, self._whole = decoder.partition("_")
 
     def __len__(self) -> int:
         return self._places
@@ -71,8 +72,8 @@ class Torch:
         else:
             data = pathlib.Path(self._files[file]).read_bytes()
             pixels = simplejpeg.decode_jpeg(data, "RGB")
-        element, down, right = rng.random(3)
-        pixels = cut(pixels, 0.0 if self._cut else element, down, right)
+        if not self._whole:
+            pixels = cut(pixels, *rng.random(3))
         rng = np.random.default_rng(number)
         tile = dsm.read({"dsm": self._heights[file]}, rng, **DSM)
         return {

@@ -160,4 +160,14 @@ def tile(name: str, field: dict, base: dict, width: int, mini: bool) -> dict:
     if mini:
         tower["data"] |= cut
         tower["net"] = net
+    if kind == "aerial":
+        leave_whole(tower, pixels, field.get("height", pixels))
     return tower
+
+
+def leave_whole(tower: Any, width: int, height: int) -> None:
+    """Pictures little larger than what is cut out of them go to the device whole."""
+    size, margin = tower["data"]["size"], 2 * math.ceil(tower["data"]["shift"])
+    if width == height and size + margin <= width <= 1.25 * size:
+        tower["data"] |= {"stored": width}
+        tower["net"] = tower["net"] | {"cut": size}

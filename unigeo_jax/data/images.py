@@ -97,11 +97,18 @@ def jpeg_header(data: bytes) -> tuple[int, int, str] | None:
     return int(height), int(width), kind
 
 
-def _decode_jpeg(data: bytes, channels: int) -> np.ndarray | None:
+def _decode_jpeg(
+    data: bytes, channels: int, into: np.ndarray | None
+) -> np.ndarray | None:
     """Read a grey or colour JPEG; None if it is none, or has four channels."""
-    if jpeg_header(data) is None:
+    header = jpeg_header(data)
+    if header is None:
         return None
-    return simplejpeg.decode_jpeg(data, "GRAY" if channels == 1 else "RGB")
+    colours = "GRAY" if channels == 1 else "RGB"
+    if into is None or into.shape != (*header[:2], channels):
+        return simplejpeg.decode_jpeg(data, colours)
+    simplejpeg.decode_jpeg(data, colours, buffer=into)
+    return into
 
 
 def opened(file: BinaryIO) -> PIL.Image.Image:
@@ -155,10 +162,14 @@ def raise_memory(error: Exception) -> None:
         raise MemoryError(f"decoding an image: {error}") from error
 
 
-def decode(data: bytes, channels: int = 3) -> np.ndarray:
+def decode(
+    data: bytes, channels: int = 3, into: np.ndarray | None = None
+) -> np.ndarray:
     """Read an image as uint8 (height, width, channels), channels 1 or 3.
 
-    A rotation that EXIF asks for is not applied; transparency is dropped.
+    A rotation that EXIF asks for is not applied; transparency is dropped. A JPEG of the
+    shape of `into`, uint8 and contiguous, is decoded there, and `into` returned; of a
+    damaged one it holds what could be read.
 
     Raises:
       ValueError: not such an image, damaged, of more than 64 million pixels (or a TIFF
@@ -169,7 +180,7 @@ def decode(data: bytes, channels: int = 3) -> np.ndarray:
         pixels = _decode_plain_png(data)
         if pixels is not None and pixels.shape[2] == channels:
             return pixels
-        pixels = _decode_jpeg(data, channels)
+        pixels = _decode_jpeg(data, channels, into)
         if pixels is not None:
             return pixels
         with opened(io.BytesIO(data)) as image:

@@ -21,6 +21,7 @@ import numpy as np
 from unigeo_jax.data import budget, datasets, order, seeding, slots
 from unigeo_jax.types import Batch
 
+TOGETHER = 32  # places: a modality's code stays in the cache, their data too
 Reader = tuple[str, ModuleType, dict[str, Any]]  # name, modality file, its data options
 
 
@@ -47,6 +48,12 @@ class ReadPlaces:
         self._zeros = {
             name: module.spec(**options) for name, module, options in readers
         }
+        self._straight = [
+            (field, name, key)
+            for name, module, options in readers
+            if hasattr(module, "straight")
+            for field, key in module.straight(**options).items()
+        ]
 
     def batch(
         self,
@@ -70,17 +77,24 @@ class ReadPlaces:
             x[name] = _rows_of(make, b, self._zeros[name])
         here = {name: np.zeros(b, bool) for name in x}
         bad = np.zeros(b, bool)
-        for row, number in enumerate(numbers):
-            record = self._record(int(number))
-            bad[row] = record is None or datasets.DAMAGED in record
+        for begin in range(0, b, TOGETHER):
+            rows, records, places = range(begin, min(begin + TOGETHER, b)), [], []
+            for row in rows:
+                place = {f: x[name][key][row] for f, name, key in self._straight}
+                record = self._record(int(numbers[row]), place)
+                bad[row] = record is None or datasets.DAMAGED in record
+                records.append(record)
+                places.append([*place.values()])
             for name, module, options in self._readers:
-                if rng is not None:
-                    state["state"]["state"] = states[row]
-                    bits.state = state
-                value = None if record is None else module.read(record, rng, **options)
-                here[name][row] = value is not None
-                _store(x[name], row, value)
-            record = value = None
+                for row, record, place in zip(rows, records, places, strict=True):
+                    value = None
+                    if record is not None:
+                        if rng is not None:
+                            state["state"]["state"] = states[row]
+                            bits.state = state
+                        value = module.read(record, rng, **options)
+                    here[name][row] = value is not None
+                    _store(x[name], row, value, place)
         for name, module, options in self._readers:
             if hasattr(module, "gather"):
                 x[name] = module.gather(x[name], seeds, self._folder, **options)
@@ -95,10 +109,10 @@ class ReadPlaces:
             "x": x,
         }
 
-    def _record(self, number: int) -> dict[str, Any] | None:
+    def _record(self, number: int, into: dict[str, Any]) -> dict[str, Any] | None:
         """Reads a record, None if it cannot be; says so, and what of it is damaged."""
         try:
-            record = self._source[number]
+            record = datasets.read(self._source, number, into)
         except datasets.BadRecord as error:
             self._tell(number, str(error))
             return None
@@ -126,14 +140,24 @@ def _rows_of(make: Callable[..., np.ndarray], count: int, zeros: Any) -> Any:
     return jax.tree.map(lambda z: make((count, *z.shape), z.dtype), zeros)
 
 
-def _store(into: Any, row: int, value: Any) -> None:
-    """Fills a row, with zeros where `value` is None or lacks a key."""
+def _store(into: Any, row: int, value: Any, place: list[np.ndarray]) -> None:
+    """Fills a row, with zeros where `value` is None or lacks a key.
+
+    `place`: arrays of the row; what is given as one of them lies there already.
+    """
     if not isinstance(into, dict):
         into[row] = 0 if value is None else value
         return
     value = value or {}
-    for key in into.keys() | value.keys():
-        into[key][row] = value.get(key, 0)
+    if value.keys() - into.keys():
+        raise KeyError(f"read gave {sorted(value)}, allowed: {sorted(into)}")
+    for key, rows in into.items():
+        given = value.get(key, 0)
+        for array in place:
+            if given is array:
+                break
+        else:
+            rows[row] = given
 
 
 class ReadStep(grain.transforms.Map):

@@ -15,20 +15,48 @@ from unigeo_jax.nn import vit
 
 
 def spec(
-    size: int = 32, naflex: int = 0, patch: int = 16, on_device: bool = False, **_
+    size: int = 32,
+    naflex: int = 0,
+    patch: int = 16,
+    on_device: bool = False,
+    stored: int = 0,
+    **_,
 ) -> np.ndarray | dict[str, np.ndarray]:
     """Return one black image, uint8 (size, size, 3), or `naflex` empty patch slots.
 
     With `on_device` the image, `turn` int8 () and `colours` float32 (2, 3): a gain and
-    an offset a channel.
+    an offset a channel. With `stored` the image has that many pixels a side, and `at`,
+    int16 (2,), is the first row and column of the square.
     """
     if naflex:
         return patches.spec(patch, naflex)
-    image = np.zeros((size, size, 3), np.uint8)
+    side = stored if on_device and stored else size
+    image = np.zeros((side, side, 3), np.uint8)
     if not on_device:
         return image
     colours = np.zeros((2, 3), np.float32)
-    return {"image": image, "turn": np.array(0, np.int8), "colours": colours}
+    x = {"image": image, "turn": np.array(0, np.int8), "colours": colours}
+    return x | ({"at": np.zeros(2, np.int16)} if stored else {})
+
+
+def straight(on_device: bool = False, stored: int = 0, **_) -> dict[str, str]:
+    """Say which pictures of a record come as they are."""
+    return {"aerial": "image"} if on_device and stored else {}
+
+
+def check(data: Mapping[str, Any], net: Mapping[str, Any]) -> None:
+    """Refuse pictures that the host leaves whole and the Encoder does not cut."""
+    stored, cut = data.get("stored", 0), net.get("cut", Encoder.cut)
+    if not stored and not cut:
+        return
+    size, margin = data.get("size", 32), 2 * int(np.ceil(data.get("shift", 2)))
+    on_device = data.get("on_device") and not data.get("naflex")
+    if not (on_device and stored >= size + margin and cut == size):
+        raise ValueError(
+            f"aerial: got data.stored={stored}, on_device={data.get('on_device')}, size"
+            f" {size} with a margin of {margin}, net.cut={cut}; allowed: neither stored"
+            f" nor cut; or on_device, stored of {size + margin} or more, cut={size}"
+        )
 
 
 def read(
@@ -41,6 +69,7 @@ def read(
     naflex: int = 0,
     patch: int = 16,
     on_device: bool = False,
+    stored: int = 0,
 ) -> np.ndarray | dict[str, np.ndarray] | None:
     """Cut the square around the place out of `record["aerial"]`, uint8.
 
@@ -52,7 +81,8 @@ def read(
 
     `on_device` draws the same, cuts, and leaves turning and colours to the Encoder: on
     a CPU they take as long as decoding does. Not with `naflex`, whose pictures have
-    other shapes when turned.
+    other shapes when turned. With `stored`, the pixels a side of the records, cutting
+    is left to it too: the picture is decoded where the batch lies, and never copied.
 
     `naflex` > 0 keeps the record's aspect instead: all of it but a margin of `shift`,
     resized to fill up to `naflex` patches of `patch` pixels (data/patches.py).
@@ -69,19 +99,35 @@ def read(
             image = jitter_colours(image, rng, jitter)
         return flexible(image, patch, naflex)
     if on_device:
-        cut, element = square_to_turn(image, rng, size, shift)
-        image = cut if cut.shape[0] == size else resize(cut, size, size)
-        return {
-            "image": image,
-            "turn": np.array(element if symmetry else 0, np.int8),
-            "colours": draw_colours(rng, 3, jitter),
-        }
+        return for_device(image, rng, size, shift, jitter, symmetry, stored)
     image = square(image, rng, size, shift, symmetry)
     if rng is not None and jitter:
         image = jitter_colours(image, rng, jitter)
     if image.shape[0] != size:
         image = resize(image, size, size)
     return np.ascontiguousarray(image)
+
+
+def for_device(
+    image: np.ndarray,
+    rng: np.random.Generator | None,
+    size: int,
+    shift: float,
+    jitter: float,
+    symmetry: bool,
+    stored: int,
+) -> dict[str, np.ndarray]:
+    """What `read` gives of uint8 (h, w, 3) where the Encoder does the rest."""
+    if stored:
+        if image.shape[:2] != (stored, stored):
+            image = resize(image, stored, stored)
+        top, left, element = corner(stored, stored, rng, size, size, shift)
+        x = {"image": image, "at": np.array((top, left), np.int16)}
+    else:
+        image, element = square_to_turn(image, rng, size, shift)
+        x = {"image": image if len(image) == size else resize(image, size, size)}
+    x["turn"] = np.array(element if symmetry else 0, np.int8)
+    return x | {"colours": draw_colours(rng, 3, jitter)}
 
 
 def square(
@@ -122,13 +168,25 @@ def window(
     shift: float,
 ) -> tuple[np.ndarray, int]:
     """Cut `rows` x `columns` around the middle; and the symmetry drawn, 0 to 7."""
-    height, width = raster.shape[:2]
+    top, left, element = corner(*raster.shape[:2], rng, rows, columns, shift)
+    return raster[top : top + rows, left : left + columns], element
+
+
+def corner(
+    height: int,
+    width: int,
+    rng: np.random.Generator | None,
+    rows: int,
+    columns: int,
+    shift: float,
+) -> tuple[int, int, int]:
+    """Draw the first row and column of a window of a raster, and its symmetry."""
     top, left, element = (height - rows) // 2, (width - columns) // 2, 0.0
     if rng is not None:
         element, down, right = rng.random(3).tolist()
         top += round((2 * down - 1) * shift)
         left += round((2 * right - 1) * shift)
-    return raster[top : top + rows, left : left + columns], int(8 * element)
+    return top, left, int(8 * element)
 
 
 def flexible(image: np.ndarray, patch: int, slots: int) -> dict[str, np.ndarray]:
@@ -202,9 +260,12 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
 class Encoder(vit.ViT):
     """Encode aerial images, uint8 (b, size, size, 3) or patches, by a ViT: (b, dim).
 
-    What `read` left to the device is done here, and pixels become [-1, 1]. Parameters
-    are named as in SigLIP 2's image tower.
+    What `read` left to the device is done here, and pixels become [-1, 1]. `cut` is the
+    side of the square to be cut out of pictures that come with `at`. Parameters are
+    named as in SigLIP 2's image tower.
     """
+
+    cut: int = 0
 
     def __call__(
         self, x: jax.Array | Mapping[str, jax.Array], train: bool = False
@@ -214,8 +275,19 @@ class Encoder(vit.ViT):
         if "patches" in x:
             pixels = scale_pixels(x["patches"])
             return super().__call__({"patches": pixels, "grid": x["grid"]}, train)
-        image = recolour(turn_each(x["image"], x["turn"]), x["colours"])
+        image = cut_each(x["image"], x["at"], self.cut) if "at" in x else x["image"]
+        image = recolour(turn_each(image, x["turn"]), x["colours"])
         return super().__call__(scale_pixels(image), train)
+
+
+def cut_each(image_bssc: jax.Array, at_b2: jax.Array, side: int) -> jax.Array:
+    """Cut a square of `side` pixels out of every image, its corner at row, column."""
+
+    def one(image_ssc: jax.Array, at_2: jax.Array) -> jax.Array:
+        start = (at_2[0], at_2[1], jnp.zeros_like(at_2[0]))
+        return jax.lax.dynamic_slice(image_ssc, start, (side, side, 3))
+
+    return jax.vmap(one)(image_bssc, at_b2)
 
 
 def turn_each(image_bssc: jax.Array, turn_b: jax.Array) -> jax.Array:

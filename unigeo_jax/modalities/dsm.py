@@ -60,9 +60,11 @@ def read(
         low, high = known.min(), known.max()
     if low == high:
         return None
-    values -= heights.median(known)
+    median, span = heights.median(known), clip * scale_m
+    values -= median
     values *= 1.0 / scale_m
-    np.clip(values, -clip, clip, out=values)
+    if not (median - low <= span and high - median <= span):
+        np.clip(values, -clip, clip, out=values)
     if void is not None:
         values[void] = 0.0
     if values.shape[0] != size:

@@ -58,12 +58,13 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(level)
 
 
-def _image(values, channels: int) -> np.ndarray | None:
+def _image(values, channels: int, into=None) -> np.ndarray | None:
     """Pixels, or None for no bytes or a damaged image: its modality is missing."""
-    if not values or not values[0]:
+    data = values[0] if values else b""
+    if not data:
         return None
     try:
-        return images.decode(values[0], channels)
+        return images.decode(data, channels, into)
     except ValueError:
         return None
 
@@ -133,6 +134,14 @@ def _check_classes(path: pathlib.Path) -> None:
             todo += node
 
 
+@functools.cache
+def _parser() -> Callable[[bytes], Any]:
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    example: Any = tf_example_pb2
+    return example.Example.FromString
+
+
 class Records(Sequence):
     """Random access to the decoded records of one split.
 
@@ -151,7 +160,6 @@ class Records(Sequence):
 
     def __init__(self, folder, name: str, split: str, fields=None) -> None:
         import tensorflow_datasets as tfds
-        from tensorflow_datasets.core import decode
 
         where = f"dataset {name}: {folder}"
         with quiet(), outside.refused(where):
@@ -173,20 +181,25 @@ class Records(Sequence):
             self._decoders = [
                 (field, *_decoder(field, features[field])) for field in fields
             ]
-            self._raw = builder.as_data_source(
-                split, deserialize_method=decode.DeserializeMethod.RAW_BYTES
-            )
+            self._raw = builder.as_data_source(split).data_source  # bytes, not decoded
 
     def __len__(self) -> int:
         return len(self._raw)
 
     def __getitem__(self, number):
+        return self.read(number)
+
+    def read(self, number: int, into: Mapping[str, np.ndarray] | None = None) -> Record:
+        """Record `number`; images that fit are decoded into the arrays by field `into`.
+
+        Such an image then is that array itself, not a copy.
+        """
         number, count = int(number), len(self._raw)
         if not -count <= number < count:
             raise IndexError(f"record {number} of {count}")
         number %= count
         try:
-            return self._decode(self._raw[number])
+            return self._decode(self._raw[number], into or {})
         except (OSError, MemoryError):  # of this machine, not of the record
             raise
         except Exception as error:
@@ -205,18 +218,23 @@ class Records(Sequence):
         at = int(np.searchsorted(self._ends, number, side="right"))
         return self._files[at]
 
-    def _decode(self, raw: bytes) -> Record:
-        from tensorflow_datasets.proto import tf_example_pb2
-
-        example: Any = tf_example_pb2
-        feature = example.Example.FromString(raw).features.feature
+    def _decode(self, raw: bytes, into: Mapping[str, np.ndarray]) -> Record:
+        feature = _parser()(raw).features.feature
         record = {}
         for field, kind, decode, arguments in self._decoders:
             values = getattr(feature[field], kind).value
-            record[field] = decode(values, *arguments)
+            if field in into and decode is _image:
+                record[field] = _image(values, *arguments, into[field])
+            else:
+                record[field] = decode(values, *arguments)
             if record[field] is None and values and values[0]:
                 record.setdefault(DAMAGED, []).append(field)
         return record
+
+
+def read(source: Any, number: int, into: Mapping[str, np.ndarray]) -> Record:
+    """Record `number` of any source, images in `into` where it can; see Records.read."""
+    return source.read(number, into) if hasattr(source, "read") else source[number]
 
 
 def readable(source: Sequence[Record], numbers: Iterable[int]) -> Iterator[Record]:
