@@ -9,7 +9,7 @@ stops when the loss of a random tenth has not fallen for ten epochs.
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.struct

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The order of places is a pure function of seed and position."""
 
+import grain
 import numpy as np
 import pytest
 
@@ -97,6 +98,27 @@ def test_a_fraction_or_size_out_of_range_is_refused(places, changes, message):
 def test_an_empty_split_is_refused():
     with pytest.raises(ValueError, match="holds no record"):
         make((np.zeros(0), np.zeros(0)))
+
+
+@pytest.mark.parametrize(("size", "seed"), [(1025, 2**31), (5003, 7)])
+def test_many_numbers_are_shuffled_as_grain_shuffles_them(size, seed):
+    grains = grain.MapDataset.range(size).seed(seed).shuffle().repeat()
+    ours = order.Shuffled(size, seed)
+    assert [ours[i] for i in range(7000)] == [grains[i] for i in range(7000)]
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1024])
+def test_few_numbers_come_once_an_epoch_in_any_order_of_asking(size):
+    ours, again = order.Shuffled(size, 3), order.Shuffled(size, 3)
+    drawn = np.array([ours[i] for i in range(40 * size)]).reshape(40, size)
+    np.testing.assert_array_equal(np.sort(drawn, 1), np.tile(np.arange(size), (40, 1)))
+    assert [again[i] for i in reversed(range(40 * size))] == drawn.ravel()[
+        ::-1
+    ].tolist()
+    assert size == 1 or len({*map(tuple, drawn.tolist())}) >= min(size, 30)
+    assert size == 1 or [order.Shuffled(size, 4)[i] for i in range(40)] != [
+        ours[i] for i in range(40)
+    ]
 
 
 def test_balanced_regions_come_equally_often_and_each_place_before_any_twice():

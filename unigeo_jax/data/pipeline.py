@@ -45,15 +45,12 @@ class ReadPlaces:
         self._source, self._folder = source, folder
         self._cell = np.ascontiguousarray(cell, np.int64)
         self._readers, self._told = readers, set()
-        self._zeros = {
-            name: module.spec(**options) for name, module, options in readers
-        }
-        self._straight = [
-            (field, name, key)
-            for name, module, options in readers
-            if hasattr(module, "straight")
-            for field, key in module.straight(**options).items()
-        ]
+        self._zeros, self._straight = {}, []
+        for name, module, options in readers:
+            self._zeros[name] = module.spec(**options)
+            if hasattr(module, "straight"):
+                fields = module.straight(**options).items()
+                self._straight += [(field, name, key) for field, key in fields]
 
     def batch(
         self,
@@ -78,21 +75,20 @@ class ReadPlaces:
         here = {name: np.zeros(b, bool) for name in x}
         bad = np.zeros(b, bool)
         for begin in range(0, b, TOGETHER):
-            rows, records, places = range(begin, min(begin + TOGETHER, b)), [], []
-            for row in rows:
+            records = []
+            for row in range(begin, min(begin + TOGETHER, b)):
                 place = {f: x[name][key][row] for f, name, key in self._straight}
                 record = self._record(int(numbers[row]), place)
                 bad[row] = record is None or datasets.DAMAGED in record
-                records.append(record)
-                places.append([*place.values()])
+                records.append((row, record, [*place.values()]))
             for name, module, options in self._readers:
-                for row, record, place in zip(rows, records, places, strict=True):
-                    value = None
-                    if record is not None:
-                        if rng is not None:
-                            state["state"]["state"] = states[row]
-                            bits.state = state
-                        value = module.read(record, rng, **options)
+                for row, record, place in records:
+                    if rng is not None:
+                        state["state"]["state"] = states[row]
+                        bits.state = state
+                    value = (
+                        None if record is None else module.read(record, rng, **options)
+                    )
                     here[name][row] = value is not None
                     _store(x[name], row, value, place)
         for name, module, options in self._readers:
@@ -149,15 +145,13 @@ def _store(into: Any, row: int, value: Any, place: list[np.ndarray]) -> None:
         into[row] = 0 if value is None else value
         return
     value = value or {}
-    if value.keys() - into.keys():
-        raise KeyError(f"read gave {sorted(value)}, allowed: {sorted(into)}")
-    for key, rows in into.items():
+    for key in into.keys() | value.keys():
         given = value.get(key, 0)
         for array in place:
             if given is array:
                 break
         else:
-            rows[row] = given
+            into[key][row] = given
 
 
 class ReadStep(grain.transforms.Map):

@@ -12,7 +12,6 @@ none is free, the batch goes Grain's way.
 
 import contextlib
 import dataclasses
-import gc
 import math
 import threading
 import weakref
@@ -143,7 +142,6 @@ class Fill(grain.transforms.Map):
         leaves = [np.asarray(leaf) for leaf in leaves]
         block = self._block
         if not block:
-            gc.freeze()  # modules and the dataset stay; looking for cycles among them cost 6 % of reading
             block.make(sum(_room(leaf.nbytes) for leaf in leaves))
         slot = block.slot_of(leaves)
         if slot is None:

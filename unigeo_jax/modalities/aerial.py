@@ -168,7 +168,8 @@ def window(
     shift: float,
 ) -> tuple[np.ndarray, int]:
     """Cut `rows` x `columns` around the middle; and the symmetry drawn, 0 to 7."""
-    top, left, element = corner(*raster.shape[:2], rng, rows, columns, shift)
+    height, width = raster.shape[:2]
+    top, left, element = corner(height, width, rng, rows, columns, shift)
     return raster[top : top + rows, left : left + columns], element
 
 

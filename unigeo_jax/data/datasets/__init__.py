@@ -224,7 +224,7 @@ class Records(Sequence):
         for field, kind, decode, arguments in self._decoders:
             values = getattr(feature[field], kind).value
             if field in into and decode is _image:
-                record[field] = _image(values, *arguments, into[field])
+                record[field] = _image(values, arguments[0], into[field])
             else:
                 record[field] = decode(values, *arguments)
             if record[field] is None and values and values[0]:
@@ -233,7 +233,7 @@ class Records(Sequence):
 
 
 def read(source: Any, number: int, into: Mapping[str, np.ndarray]) -> Record:
-    """Record `number` of any source, images in `into` where it can; see Records.read."""
+    """Record `number` of any source, images in `into` if they can be."""
     return source.read(number, into) if hasattr(source, "read") else source[number]
 
 
