@@ -7,6 +7,7 @@ import json
 import pathlib
 import sys
 import time
+import warnings
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ import numpy as np
 SIDE, SHIFT = 224, 16  # what is cut out of 256 pixels, as configs/own.py does
 TILE, TILE_SHIFT = 56, 4  # out of 64 pixels of heights
 DSM = {"size": TILE, "shift": TILE_SHIFT, "symmetry": True}
+# What Pillow gives whole cannot be written to; nobody does.
+warnings.filterwarnings("ignore", "The given NumPy array is not writable")
 
 
 def decode(data: list[bytes], turns: int, job: dict) -> None:
