@@ -111,11 +111,13 @@ def paper(size: str) -> dict:
                 "jitter": 0.1,
                 "symmetry": True,
                 "on_device": True,
+                "naflex": 0,
             },
             image,
         ),
         "street": common.tower(
-            {"views": 4, "height": 224, "width": 224, "jitter": 0.1}, image
+            {"views": 4, "height": 224, "width": 224, "jitter": 0.1, "naflex": 0},
+            image,
         ),
         "dsm": common.tower(
             {"size": 224, "shift": 2, "scale_m": 30.0, "clip": 20.0, "symmetry": True},

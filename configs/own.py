@@ -160,14 +160,14 @@ def tile(name: str, field: dict, base: dict, width: int, mini: bool) -> dict:
     if mini:
         tower["data"] |= cut
         tower["net"] = net
-    if kind == "aerial":
-        leave_whole(tower, pixels, field.get("height", pixels))
+    if kind == "aerial" and field.get("height") == pixels:
+        leave_whole(tower, pixels)
     return tower
 
 
-def leave_whole(tower: Any, width: int, height: int) -> None:
-    """Pictures little larger than what is cut out of them go to the device whole."""
+def leave_whole(tower: Any, side: int) -> None:
+    """JPEGs little larger than what is cut out of them go to the device whole."""
     size, margin = tower["data"]["size"], 2 * math.ceil(tower["data"]["shift"])
-    if width == height and size + margin <= width <= 1.25 * size:
-        tower["data"] |= {"stored": width}
+    if size + margin <= side <= 1.25 * size:
+        tower["data"] |= {"stored": side}
         tower["net"] = tower["net"] | {"cut": size}

@@ -190,8 +190,9 @@ def programs(
 
 
 def as_given(tower: Any) -> dict[str, Any]:
-    """A tower's options of reading, for what a user gives: nothing is left to turn."""
+    """A tower's options of reading, for what a user gives: nothing is left to do."""
     data = tower.data.to_dict()
+    data.pop("stored", None)
     return data | ({"on_device": False} if "on_device" in data else {})
 
 

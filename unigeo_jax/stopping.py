@@ -111,10 +111,10 @@ class Rows(Sequence):
         return len(self._rows)
 
     def __getitem__(self, number):
-        return self.read(number, {})
+        return self.read_into(number, {})
 
-    def read(self, number: int, into: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        return datasets.read(self._source, int(self._rows[number]), into)
+    def read_into(self, number: int, into: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        return datasets.read_into(self._source, int(self._rows[number]), into)
 
 
 def make(

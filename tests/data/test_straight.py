@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from unigeo_jax import modalities
-from unigeo_jax.data import datasets, images, pipeline, places
+from unigeo_jax import export, modalities
+from unigeo_jax.data import datasets, images, pipeline, places, reading
 from unigeo_jax.modalities import aerial
 
 SIDE, COUNT = 36, 24
@@ -85,10 +85,12 @@ def test_the_encoder_cuts_pictures_that_come_whole(config, built, draw):
 def test_a_record_is_decoded_into_the_array_that_is_given_if_it_fits(built):
     source, _ = datasets.load("shots", "train", built.parents[1])
     given = np.zeros((SIDE, SIDE, 3), np.uint8)
-    assert source.read(0, {"aerial": given})["aerial"] is given
+    assert source.read_into(0, {"aerial": given})["aerial"] is given
     np.testing.assert_array_equal(given, source[0]["aerial"])
     small = np.zeros((8, 8, 3), np.uint8)
-    np.testing.assert_array_equal(source.read(0, {"aerial": small})["aerial"], given)
+    np.testing.assert_array_equal(
+        source.read_into(0, {"aerial": small})["aerial"], given
+    )
     assert not small.any()
 
 
@@ -105,7 +107,7 @@ class Damaged:
     def __len__(self):
         return len(self._source)
 
-    def read(self, number, into):
+    def read_into(self, number, into):
         record, data = self._source[number], self._whole
         data = data[: len(data) // 2] if number % 2 else data
         data = self._small if number == 2 else data
@@ -124,9 +126,62 @@ def test_half_a_picture_leaves_zeros_and_another_size_is_resized(config, built, 
     here, x = batch["here"]["aerial"], batch["x"]["aerial"]
     np.testing.assert_array_equal(here, np.arange(len(source)) % 2 == 0)
     assert not x["image"][1::2].any() and x["image"][::2].any(axis=(1, 2, 3)).all()
-    small = damaged.read(2, {"aerial": None})["aerial"]
+    small = damaged.read_into(2, {"aerial": None})["aerial"]
     np.testing.assert_array_equal(x["image"][2], aerial.resize(small, SIDE, SIDE))
     assert "damaged aerial" in capsys.readouterr().err
+
+
+class Picture:
+    """A user's modality that gives the record's picture under a name of its own."""
+
+    @staticmethod
+    def spec(**_):
+        return {"picture": np.zeros((SIDE, SIDE, 3), np.uint8)}
+
+    @staticmethod
+    def read(record, rng, **_):
+        return {"picture": record["aerial"]}
+
+
+@pytest.mark.parametrize("together", [1, 5, 32])
+def test_towers_that_share_a_picture_have_it_in_every_row(built, together, monkeypatch):
+    source, index = datasets.load("shots", "train", built.parents[1])
+    monkeypatch.setattr(reading, "TOGETHER", together)
+    module = modalities.get("aerial")
+    options = {"on_device": True, "stored": SIDE, "size": 32, "shift": 2}
+    readers = [(name, module, options) for name in ("aerial", "again")]
+    readers.append(("other", Picture, {}))
+    read = reading.ReadPlaces(source, index["cell"], readers)
+    numbers = np.arange(len(source))
+    for seeds in (None, numbers.astype(np.uint64)):
+        batch = read.batch(numbers, seeds, lambda *a: np.full(*a[:1], 77, a[1]))
+        keys = {"aerial": "image", "again": "image", "other": "picture"}
+        for name, key in keys.items():
+            assert batch["here"][name].all()
+            for row in numbers:
+                picture = batch["x"][name][key][row]
+                np.testing.assert_array_equal(picture, source[row]["aerial"])
+
+
+def test_few_large_records_are_held_at_once():
+    large = {"aerial": np.zeros((2000, 3000, 3), np.uint8)}
+    assert reading._together(large) == 1
+    assert reading._together({"aerial": np.zeros((256, 256, 3), np.uint8)}) == 32
+    assert reading._together(None) == 32
+
+
+def test_weights_of_a_file_get_the_grid_that_the_encoder_sees(config):
+    from unigeo_jax.siglip import start
+
+    tower = config.towers.aerial
+    grid = tuple(32 // side for side in tower.net.patch)
+    assert start._grid("aerial", tower) == grid
+
+
+def test_what_a_user_gives_is_read_as_it_is(config):
+    given = export.as_given(config.towers.aerial)
+    assert not given["on_device"] and "stored" not in given
+    assert aerial.spec(**given).shape == (32, 32, 3)
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,11 @@ def jpeg_header(data: bytes) -> tuple[int, int, str] | None:
     return int(height), int(width), kind
 
 
+def _takes_bytes(into: np.ndarray) -> bool:
+    flags = into.flags
+    return into.dtype == np.uint8 and flags.c_contiguous and flags.writeable
+
+
 def _decode_jpeg(
     data: bytes, channels: int, into: np.ndarray | None
 ) -> np.ndarray | None:
@@ -105,7 +110,8 @@ def _decode_jpeg(
     if header is None:
         return None
     colours = "GRAY" if channels == 1 else "RGB"
-    if into is None or into.shape != (*header[:2], channels):
+    shape = (*header[:2], channels)
+    if into is None or into.shape != shape or not _takes_bytes(into):
         return simplejpeg.decode_jpeg(data, colours)
     simplejpeg.decode_jpeg(data, colours, buffer=into)
     return into
@@ -168,8 +174,8 @@ def decode(
     """Read an image as uint8 (height, width, channels), channels 1 or 3.
 
     A rotation that EXIF asks for is not applied; transparency is dropped. A JPEG of the
-    shape of `into`, uint8 and contiguous, is decoded there, and `into` returned; of a
-    damaged one it holds what could be read.
+    shape of `into` is decoded there if that is contiguous uint8, and `into` returned;
+    of a damaged one it holds what could be read.
 
     Raises:
       ValueError: not such an image, damaged, of more than 64 million pixels (or a TIFF

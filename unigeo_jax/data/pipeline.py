@@ -9,7 +9,6 @@ of each global batch, whatever the number of workers.
 import functools
 import math
 import pathlib
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
@@ -18,140 +17,9 @@ import grain
 import jax
 import numpy as np
 
-from unigeo_jax.data import budget, datasets, order, seeding, slots
+from unigeo_jax.data import budget, datasets, order, slots
+from unigeo_jax.data.reading import Reader, ReadPlaces
 from unigeo_jax.types import Batch
-
-TOGETHER = 32  # places: a modality's code stays in the cache, their data too
-Reader = tuple[str, ModuleType, dict[str, Any]]  # name, modality file, its data options
-
-
-class ReadPlaces:
-    """Record numbers and seeds -> a batch of the Batch structure.
-
-    Args:
-      source: random access to decoded records.
-      cell: int64 (n,), cell id of each record.
-      readers: one (name, modality file, data options) for every tower.
-      folder: of the dataset, for modalities that complete whole batches from it.
-    """
-
-    def __init__(
-        self,
-        source: Sequence[dict[str, Any]],
-        cell: np.ndarray,
-        readers: Sequence[Reader],
-        folder: pathlib.Path | None = None,
-    ) -> None:
-        self._source, self._folder = source, folder
-        self._cell = np.ascontiguousarray(cell, np.int64)
-        self._readers, self._told = readers, set()
-        self._zeros, self._straight = {}, []
-        for name, module, options in readers:
-            self._zeros[name] = module.spec(**options)
-            if hasattr(module, "straight"):
-                fields = module.straight(**options).items()
-                self._straight += [(field, name, key) for field, key in fields]
-
-    def batch(
-        self,
-        numbers: np.ndarray,
-        seeds: np.ndarray | None,
-        empty: Callable[..., np.ndarray] = np.empty,
-    ) -> Batch:
-        """Reads the records `numbers`; without seeds there is no augmentation.
-
-        All modalities of a place draw from generators in the same state, so that what
-        they draw first (symmetry, shift) agrees. `empty` makes the arrays of `x`.
-        """
-        b = len(numbers)
-        bits = np.random.SFC64(0)
-        rng = None if seeds is None else np.random.Generator(bits)
-        states, state = seeding.sfc64([] if seeds is None else seeds), bits.state
-        x = {}
-        for name, module, _ in self._readers:
-            # What `gather` takes the place of would leave a hole.
-            make = np.empty if hasattr(module, "gather") else empty
-            x[name] = _rows_of(make, b, self._zeros[name])
-        here = {name: np.zeros(b, bool) for name in x}
-        bad = np.zeros(b, bool)
-        for begin in range(0, b, TOGETHER):
-            records = []
-            for row in range(begin, min(begin + TOGETHER, b)):
-                place = {f: x[name][key][row] for f, name, key in self._straight}
-                record = self._record(int(numbers[row]), place)
-                bad[row] = record is None or datasets.DAMAGED in record
-                records.append((row, record, [*place.values()]))
-            for name, module, options in self._readers:
-                for row, record, place in records:
-                    if rng is not None:
-                        state["state"]["state"] = states[row]
-                        bits.state = state
-                    value = (
-                        None if record is None else module.read(record, rng, **options)
-                    )
-                    here[name][row] = value is not None
-                    _store(x[name], row, value, place)
-        for name, module, options in self._readers:
-            if hasattr(module, "gather"):
-                x[name] = module.gather(x[name], seeds, self._folder, **options)
-        cell = self._cell[numbers]
-        words = np.stack([cell >> 32, cell & 0xFFFFFFFF], axis=1)
-        if seeds is not None:
-            numbers = np.where(bad, -1 - numbers, numbers)
-        return {
-            "index": numbers.astype(np.int32),
-            "cell": words.astype(np.uint32).view(np.int32),
-            "here": here,
-            "x": x,
-        }
-
-    def _record(self, number: int, into: dict[str, Any]) -> dict[str, Any] | None:
-        """Reads a record, None if it cannot be; says so, and what of it is damaged."""
-        try:
-            record = datasets.read(self._source, number, into)
-        except datasets.BadRecord as error:
-            self._tell(number, str(error))
-            return None
-        if what := ", ".join(record.get(datasets.DAMAGED, ())):
-            self._tell(number, f"{self.where(number)}: damaged {what}")
-        return record
-
-    def where(self, number: int) -> str:
-        """Names a record and, where it has one, its file."""
-        source: Any = getattr(self._source, "source", self._source)
-        file = f" of {source.file_of(number)}" if hasattr(source, "file_of") else ""
-        return f"record {number}{file}"
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def _tell(self, number: int, text: str) -> None:
-        """Says it on standard error, once a record and process."""
-        if number not in self._told:
-            self._told.add(number)
-            print(f"warning: masked: {text}", file=sys.stderr, flush=True)
-
-
-def _rows_of(make: Callable[..., np.ndarray], count: int, zeros: Any) -> Any:
-    return jax.tree.map(lambda z: make((count, *z.shape), z.dtype), zeros)
-
-
-def _store(into: Any, row: int, value: Any, place: list[np.ndarray]) -> None:
-    """Fills a row, with zeros where `value` is None or lacks a key.
-
-    `place`: arrays of the row; what is given as one of them lies there already.
-    """
-    if not isinstance(into, dict):
-        into[row] = 0 if value is None else value
-        return
-    value = value or {}
-    for key in into.keys() | value.keys():
-        given = value.get(key, 0)
-        for array in place:
-            if given is array:
-                break
-        else:
-            into[key][row] = given
 
 
 class ReadStep(grain.transforms.Map):

@@ -22,8 +22,8 @@ A modality file holds
   them in its Linen collection "constants"; they are in no checkpoint. What lies under
   the name `rows` has a first axis of a multiple of `shards`, which is split over the
   devices; an Encoder with a field `mesh` is given the mesh;
-- where needed `straight(**data)`: {record field: key of the spec} of images that `read`
-  returns as they are, so that they can be decoded where the batch lies;
+- where needed `straight(**data)`: {record field: key of the spec} of uint8 images that
+  `read` returns as they are, so that they can be decoded where the batch lies;
 - where needed `gather(x, seeds, folder, **data)`, which completes a whole batch on the
   host: `x` is what `read` gave, stacked, `seeds` uint64, one a row (a pure function of
   seed, step and position), or None in evaluation.

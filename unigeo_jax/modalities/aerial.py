@@ -50,12 +50,14 @@ def check(data: Mapping[str, Any], net: Mapping[str, Any]) -> None:
     if not stored and not cut:
         return
     size, margin = data.get("size", 32), 2 * int(np.ceil(data.get("shift", 2)))
-    on_device = data.get("on_device") and not data.get("naflex")
-    if not (on_device and stored >= size + margin and cut == size):
+    on_device, naflex = data.get("on_device", False), data.get("naflex", 0)
+    whole = on_device and not naflex and stored >= size + margin
+    if not (whole and cut == size):
         raise ValueError(
-            f"aerial: got data.stored={stored}, on_device={data.get('on_device')}, size"
-            f" {size} with a margin of {margin}, net.cut={cut}; allowed: neither stored"
-            f" nor cut; or on_device, stored of {size + margin} or more, cut={size}"
+            f"aerial: got data.stored={stored}, on_device={on_device}, naflex={naflex},"
+            f" size {size} with a margin of {margin}, net.cut={cut}; allowed: neither"
+            f" stored nor cut; or on_device, no naflex, stored of {size + margin} or"
+            f" more, cut={size}"
         )
 
 
@@ -82,7 +84,8 @@ def read(
     `on_device` draws the same, cuts, and leaves turning and colours to the Encoder: on
     a CPU they take as long as decoding does. Not with `naflex`, whose pictures have
     other shapes when turned. With `stored`, the pixels a side of the records, cutting
-    is left to it too: the picture is decoded where the batch lies, and never copied.
+    is left to it too, and a JPEG is decoded where the batch lies. A picture of another
+    shape is resized to `stored` first.
 
     `naflex` > 0 keeps the record's aspect instead: all of it but a margin of `shift`,
     resized to fill up to `naflex` patches of `patch` pixels (data/patches.py).

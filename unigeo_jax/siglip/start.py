@@ -122,7 +122,9 @@ def _grid(module: str, tower: Any) -> towers.Grid | None:
         return None
     patch = tower.net.get("patch", 16)
     ph, pw = (patch, patch) if isinstance(patch, int) else patch
-    return image.shape[-3] // ph, image.shape[-2] // pw
+    cut = tower.net.get("cut", 0)  # what the Encoder sees of larger pictures
+    height, width = (cut, cut) if cut else image.shape[-3:-1]
+    return height // ph, width // pw
 
 
 def fill(start: Start, params: Any) -> Any:

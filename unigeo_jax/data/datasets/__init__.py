@@ -187,9 +187,9 @@ class Records(Sequence):
         return len(self._raw)
 
     def __getitem__(self, number):
-        return self.read(number)
+        return self.read_into(number, {})
 
-    def read(self, number: int, into: Mapping[str, np.ndarray] | None = None) -> Record:
+    def read_into(self, number: int, into: Mapping[str, np.ndarray]) -> Record:
         """Record `number`; images that fit are decoded into the arrays by field `into`.
 
         Such an image then is that array itself, not a copy.
@@ -199,7 +199,7 @@ class Records(Sequence):
             raise IndexError(f"record {number} of {count}")
         number %= count
         try:
-            return self._decode(self._raw[number], into or {})
+            return self._decode(self._raw[number], into)
         except (OSError, MemoryError):  # of this machine, not of the record
             raise
         except Exception as error:
@@ -232,9 +232,10 @@ class Records(Sequence):
         return record
 
 
-def read(source: Any, number: int, into: Mapping[str, np.ndarray]) -> Record:
+def read_into(source: Any, number: int, into: Mapping[str, np.ndarray]) -> Record:
     """Record `number` of any source, images in `into` if they can be."""
-    return source.read(number, into) if hasattr(source, "read") else source[number]
+    able = hasattr(source, "read_into")
+    return source.read_into(number, into) if able else source[number]
 
 
 def readable(source: Sequence[Record], numbers: Iterable[int]) -> Iterator[Record]:
