@@ -165,9 +165,9 @@ def test_towers_that_share_a_picture_have_it_in_every_row(built, together, monke
 
 def test_few_large_records_are_held_at_once():
     large = {"aerial": np.zeros((2000, 3000, 3), np.uint8)}
-    assert reading._together(large) == 1
-    assert reading._together({"aerial": np.zeros((256, 256, 3), np.uint8)}) == 32
-    assert reading._together(None) == 32
+    small = {"aerial": np.zeros((256, 256, 3), np.uint8)}
+    assert reading._together([small, large, {"aerial": None}, None]) == 1
+    assert reading._together([small, None]) == reading._together([None]) == 32
 
 
 def test_weights_of_a_file_get_the_grid_that_the_encoder_sees(config):

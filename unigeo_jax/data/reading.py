@@ -91,7 +91,10 @@ class ReadPlaces:
                         value = module.read(record, rng, **options)
                     here[name][row] = value is not None
                     _store(x[name], row, value, {key: place[f] for f, key in own})
-            begin, together = begin + together, _together(records[-1][1])
+            begin, together = (
+                begin + together,
+                _together([record for _, record, _ in records]),
+            )
         for name, module, options in self._readers:
             if hasattr(module, "gather"):
                 x[name] = module.gather(x[name], seeds, self._folder, **options)
@@ -152,7 +155,10 @@ def _store(into: Any, row: int, value: Any, place: dict[str, np.ndarray]) -> Non
             into[key][row] = given
 
 
-def _together(record: dict[str, Any] | None) -> int:
-    """How many places to read at once if they are as large as this one."""
-    sizes = [getattr(value, "nbytes", 0) for value in (record or {}).values()]
-    return min(max(TOGETHER_BYTES // max(sum(sizes), 1), 1), TOGETHER)
+def _together(records: list[dict[str, Any] | None]) -> int:
+    """How many places to read at once if they are as large as the largest of these."""
+    sizes = [
+        sum([getattr(value, "nbytes", 0) for value in (record or {}).values()])
+        for record in records
+    ]
+    return min(max(TOGETHER_BYTES // max(*sizes, 1), 1), TOGETHER)
